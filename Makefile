@@ -1,0 +1,43 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: demo test test-all check bench lock clean
+
+demo: $(VENV)/installed
+	@$(BIN)/pggit-analytics demo
+
+test: $(VENV)/installed check
+	$(BIN)/pytest -m "not debian"
+
+test-all: $(VENV)/installed
+	tests/install_debian.sh
+	$(BIN)/pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/in_database.py
+	$(BIN)/python benchmarks/pipeline.py
+
+# Everything from the lock, each file checked against its hash; then the project itself, without looking anything up.
+$(VENV)/installed: requirements.lock pyproject.toml
+	@echo "Installing into $(VENV) ..."
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Needs uv. Pins every dependency of every extra with its hashes and no index address.
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .pggit dist build

@@ -1,0 +1,72 @@
+"""Every error a caller may want to catch.
+
+::
+
+    PggitAnalyticsError
+    ├── InvalidArgument (also a ValueError)   a parameter is outside its allowed range
+    ├── InvalidSource                         a custom source does not yield the canonical columns
+    ├── InvalidData                           the data holds what the analysis cannot accept (NULL, negative)
+    ├── ConfigurationError                    the configuration file or environment is wrong or incomplete
+    └── DatabaseError                         the database said no
+        ├── DatabaseUnavailable               it cannot be reached or refuses the log-in
+        ├── NotDeployed                       the schema or one of its objects is not there
+        ├── PermissionDenied                  the role may not do this
+        └── IncompatibleDatabase              deploying would change or break what exists
+
+A message is one line that names the cause, the offending value and the remedy.
+"""
+
+
+class PggitAnalyticsError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+    #: process exit status of the command line: 1 = failed, 2 = wrong usage
+    exit_code = 1
+
+
+class InvalidArgument(PggitAnalyticsError, ValueError):
+    """A parameter is outside its allowed range; in SQL the same fault has SQLSTATE 22023."""
+
+    exit_code = 2
+
+
+class InvalidSource(PggitAnalyticsError):
+    """A custom source does not yield the canonical columns."""
+
+
+class InvalidData(PggitAnalyticsError):
+    """The data holds what the analysis cannot accept."""
+
+
+class ConfigurationError(PggitAnalyticsError):
+    """The configuration file or environment is wrong or incomplete."""
+
+    exit_code = 2
+
+
+class DatabaseError(PggitAnalyticsError):
+    """The database said no."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached or refuses the log-in."""
+
+
+class NotDeployed(DatabaseError):
+    """The schema or one of its objects is not there."""
+
+
+class PermissionDenied(DatabaseError):
+    """The role may not do this."""
+
+
+class IncompatibleDatabase(DatabaseError):
+    """Deploying would change or break what exists.
+
+    Attributes:
+        differences: one line per object that stands in the way.
+    """
+
+    def __init__(self, message: str, differences: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.differences = differences
