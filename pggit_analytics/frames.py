@@ -14,6 +14,7 @@ from pggit_analytics.errors import InvalidData
 
 INSTANT = pl.Datetime("us", "UTC")
 
+#: order of severities, most severe first
 SEVERITIES = pl.Enum(["CRITICAL", "WARNING", "INFO"])
 
 
@@ -73,6 +74,18 @@ BASELINES = FrameSchema(
         "baseline_id": pl.Int64,
         "p99_us": pl.Int64,
         "alert_threshold_multiplier": pl.Float64,
+    },
+)
+
+#: The baselines in force when baselines are recalculated, at most one per operation. ``is_newer_than_as_of`` marks one
+#: that became valid only after the as_of.
+ACTIVE_BASELINES = FrameSchema(
+    "active baselines",
+    {
+        "operation_type": pl.String,
+        "baseline_id": pl.Int64,
+        "p99_us": pl.Int64,
+        "is_newer_than_as_of": pl.Boolean,
     },
 )
 

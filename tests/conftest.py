@@ -20,6 +20,7 @@ _numbers = itertools.count(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server-url", help="run against this PostgreSQL instead of an embedded one")
+    parser.addoption("--parity-examples", type=int, default=100, help="cases made up for each run of the parity tests")
 
 
 @pytest.fixture(scope="session")

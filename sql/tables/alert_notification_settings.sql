@@ -1,3 +1,4 @@
+-- requires: alert_notification_webhooks
 -- alert_notification_settings: routing. A message goes to every enabled webhook with an enabled row for its
 -- alert_type and severity.
 CREATE TABLE IF NOT EXISTS alert_notification_settings (

@@ -1,3 +1,4 @@
+-- requires: analysis_runs
 -- performance_anomalies: what detect_combined_anomalies found at detected_at (the as_of of the run).
 -- metric_id is NULL for a row about the whole operation (DEGRADATION), and with it the columns of one metric.
 CREATE TABLE IF NOT EXISTS performance_anomalies (

@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS performance_baselines (
     mean_microseconds          NUMERIC,
     stddev_microseconds        NUMERIC,
     lookback_days              INTEGER,
-    alert_threshold_multiplier NUMERIC NOT NULL DEFAULT 2.0 CHECK (alert_threshold_multiplier > 0),
+    alert_threshold_multiplier NUMERIC(8, 3) NOT NULL DEFAULT 2.0 CHECK (alert_threshold_multiplier > 0),
     created_at                 TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     last_updated               TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
 );

@@ -1,3 +1,4 @@
+-- requires: analysis_runs
 -- performance_correlations: what detect_correlated_degradation found at detected_at (the as_of of the run).
 -- The two names are in ascending order by code point.
 CREATE TABLE IF NOT EXISTS performance_correlations (

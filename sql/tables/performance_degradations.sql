@@ -1,3 +1,4 @@
+-- requires: analysis_runs
 -- performance_degradations: what detect_performance_degradation found at detected_at (the as_of of the run).
 CREATE TABLE IF NOT EXISTS performance_degradations (
     operation_type      TEXT NOT NULL,

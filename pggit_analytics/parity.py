@@ -1,0 +1,297 @@
+"""The table of twins: which SQL object and which dataframe function give the same answer, and how that is compared.
+
+A twin's SQL query and its dataframe function yield the same columns. Rows, their order, keys, flags, severities and
+instants agree exactly, floating statistics to `TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+import polars as pl
+
+from pggit_analytics import frames
+from pggit_analytics.analysis.detect_anomalies_statistical import detect_anomalies_statistical
+from pggit_analytics.analysis.detect_combined_anomalies import detect_combined_anomalies
+from pggit_analytics.analysis.detect_correlated_degradation import detect_correlated_degradation
+from pggit_analytics.analysis.detect_performance_degradation import detect_performance_degradation
+from pggit_analytics.analysis.detect_threshold_exceeded import detect_threshold_exceeded
+from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
+
+#: relative difference allowed between two floating statistics
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the dataframe side looks at."""
+
+    #: `frames.METRICS`
+    metrics: pl.DataFrame | pl.LazyFrame
+    #: `frames.BASELINES`
+    baselines: pl.DataFrame = field(default_factory=frames.BASELINES.empty)
+    #: `frames.OPERATION_TYPES`
+    operation_types: pl.DataFrame = field(default_factory=frames.OPERATION_TYPES.empty)
+    #: `frames.ACTIVE_BASELINES`
+    active_baselines: pl.DataFrame = field(default_factory=frames.ACTIVE_BASELINES.empty)
+    #: operations with an open alert that holds their baseline
+    held_operations: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The arguments of all twins; the defaults are those of the SQL functions."""
+
+    as_of: datetime
+    #: operations to ask the SQL functions about, in ascending order
+    operations: tuple[str, ...]
+    lookback_hours: int = 24
+    lookback_days: int = 7
+    z_score_threshold: Decimal = Decimal("3.0")
+    threshold_percent: Decimal = Decimal("20.0")
+    correlation_threshold: Decimal = Decimal("0.75")
+    min_samples: int = 10
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """One meaning in two engines."""
+
+    #: the SQL function or view
+    sql_object: str
+    #: yields the columns of ``columns``; its parameters are the fields of `Parameters`
+    query: str
+    #: the same rows from frames
+    compute: Callable[[Inputs, Parameters], pl.DataFrame]
+    #: columns compared, a subset of what ``compute`` returns
+    columns: frames.FrameSchema
+    #: statements to run before ``query``, which must not see the database as it was before them
+    prepare: str | None = None
+
+
+def _of_each_operation(call: str, columns: str) -> str:
+    return f"""
+        SELECT {columns}
+        FROM unnest(%(operations)s::TEXT[]) WITH ORDINALITY AS o (name, position)
+        CROSS JOIN LATERAL {call} WITH ORDINALITY AS f
+        ORDER BY o.position, f.ordinality
+    """  # noqa: S608 - constants of this module
+
+
+_COMBINED = frames.FrameSchema(
+    "combined anomalies",
+    {
+        name: frames.ANOMALIES.columns[name]
+        for name in (
+            "operation_type",
+            "metric_id",
+            "anomaly_type",
+            "severity",
+            "z_score",
+            "degradation_percent",
+            "alert_required",
+            "detected_at",
+        )
+    },
+)
+
+_STORED = ("min", "max", "p50", "p75", "p90", "p95", "p99")
+
+
+def _recalculated(inputs: Inputs, parameters: Parameters) -> pl.DataFrame:
+    """Statistics only where they are stored, and the identity only where it is known beforehand."""
+    result = recalculate_all_baselines_rolling(
+        inputs.metrics,
+        inputs.active_baselines,
+        inputs.operation_types,
+        inputs.held_operations,
+        as_of=parameters.as_of,
+        lookback_days=parameters.lookback_days,
+        min_samples=parameters.min_samples,
+        force=parameters.force,
+    )
+    is_updated = pl.col("status") == "UPDATED"
+    statistics = [*(f"{name}_us" for name in _STORED), "mean_us", "stddev_us"]
+    return result.with_columns(
+        pl.when(~is_updated).then(pl.col("baseline_id")).alias("baseline_id"),
+        *(pl.when(is_updated).then(pl.col(name)).alias(name) for name in statistics),
+    )
+
+
+TWINS = (
+    Twin(
+        "detect_anomalies_statistical",
+        _of_each_operation(
+            "detect_anomalies_statistical(o.name, %(lookback_hours)s, %(z_score_threshold)s, %(as_of)s)",
+            "f.metric_id, f.operation_type, f.duration_ms::FLOAT8, f.baseline_p99_ms::FLOAT8, f.z_score::FLOAT8, "
+            "f.deviation_percent::FLOAT8, f.severity, f.detected_at",
+        ),
+        lambda inputs, p: detect_anomalies_statistical(
+            inputs.metrics,
+            inputs.baselines,
+            as_of=p.as_of,
+            lookback_hours=p.lookback_hours,
+            z_score_threshold=p.z_score_threshold,
+        ),
+        frames.STATISTICAL,
+    ),
+    Twin(
+        "detect_performance_degradation",
+        _of_each_operation(
+            "detect_performance_degradation(o.name, %(lookback_days)s, %(threshold_percent)s, %(as_of)s)",
+            "o.name, f.period_start, f.period_end, f.p99_old_ms::FLOAT8, f.p99_new_ms::FLOAT8, "
+            "f.degradation_percent::FLOAT8, f.trend, f.confidence::FLOAT8, f.severity, %(as_of)s::TIMESTAMPTZ",
+        ),
+        lambda inputs, p: detect_performance_degradation(
+            inputs.metrics, as_of=p.as_of, lookback_days=p.lookback_days, threshold_percent=p.threshold_percent
+        ),
+        frames.DEGRADATIONS,
+    ),
+    Twin(
+        "detect_combined_anomalies",
+        _of_each_operation(
+            "detect_combined_anomalies(o.name, %(lookback_hours)s, %(as_of)s)",
+            "f.operation_type, f.metric_id, f.anomaly_type, f.severity, f.z_score::FLOAT8, "
+            "f.degradation_percent::FLOAT8, f.alert_required, f.detected_at",
+        ),
+        lambda inputs, p: detect_combined_anomalies(
+            inputs.metrics, inputs.baselines, as_of=p.as_of, lookback_hours=p.lookback_hours
+        ),
+        _COMBINED,
+    ),
+    Twin(
+        "detect_threshold_exceeded",
+        _of_each_operation(
+            "detect_threshold_exceeded(o.name, %(lookback_hours)s, %(as_of)s)",
+            "f.operation_type, f.metric_id, f.duration_ms::FLOAT8, f.baseline_p99_ms::FLOAT8, "
+            "f.threshold_ms::FLOAT8, f.exceeded_count, f.severity, f.detected_at",
+        ),
+        lambda inputs, p: detect_threshold_exceeded(
+            inputs.metrics, inputs.baselines, as_of=p.as_of, lookback_hours=p.lookback_hours
+        ),
+        frames.THRESHOLDS,
+    ),
+    Twin(
+        "correlated_operation_pairs",
+        """
+        SELECT
+            p.operation_type_1, p.operation_type_2, p.correlation_coefficient::FLOAT8, p.shared_minutes,
+            p.shared_bottleneck, p.confidence::FLOAT8, p.recommendation, p.detected_at
+        FROM correlated_operation_pairs(%(lookback_hours)s, %(correlation_threshold)s, %(as_of)s)
+            WITH ORDINALITY AS p
+        ORDER BY p.ordinality
+        """,
+        lambda inputs, p: detect_correlated_degradation(
+            inputs.metrics,
+            inputs.operation_types,
+            as_of=p.as_of,
+            lookback_hours=p.lookback_hours,
+            correlation_threshold=p.correlation_threshold,
+        ),
+        frames.CORRELATIONS,
+    ),
+    Twin(
+        "detect_correlated_degradation",
+        """
+        SELECT
+            p.operation_type_1, p.operation_type_2, p.correlation_coefficient::FLOAT8,
+            p.shared_bottleneck, p.confidence::FLOAT8, p.recommendation, p.detected_at
+        FROM detect_correlated_degradation(%(lookback_hours)s, %(correlation_threshold)s, %(as_of)s)
+            WITH ORDINALITY AS p
+        ORDER BY p.ordinality
+        """,
+        lambda inputs, p: detect_correlated_degradation(
+            inputs.metrics,
+            inputs.operation_types,
+            as_of=p.as_of,
+            lookback_hours=p.lookback_hours,
+            correlation_threshold=p.correlation_threshold,
+        ),
+        frames.FrameSchema(
+            "correlated degradation",
+            {name: dtype for name, dtype in frames.CORRELATIONS.columns.items() if name != "shared_minutes"},
+        ),
+    ),
+    Twin(
+        "recalculate_all_baselines_rolling",
+        """
+        SELECT
+            r.operation_type, CASE WHEN r.status <> 'UPDATED' THEN r.baseline_id END, r.sample_count,
+            r.p99_old_ms::FLOAT8, r.p99_new_ms::FLOAT8, r.percent_change::FLOAT8, r.status, r.message,
+            b.min_microseconds, b.max_microseconds, b.p50_microseconds, b.p75_microseconds, b.p90_microseconds,
+            b.p95_microseconds, b.p99_microseconds, b.mean_microseconds::FLOAT8, b.stddev_microseconds::FLOAT8
+        FROM recalculated AS r
+        LEFT JOIN performance_baselines AS b ON b.baseline_id = r.baseline_id AND r.status = 'UPDATED'
+        ORDER BY r.ordinality
+        """,
+        _recalculated,
+        frames.BASELINE_RECALCULATIONS,
+        prepare="""
+        CREATE TEMPORARY TABLE recalculated ON COMMIT DROP AS
+        SELECT *
+        FROM recalculate_all_baselines_rolling(%(lookback_days)s, %(min_samples)s, %(force)s, 3600, %(as_of)s)
+            WITH ORDINALITY
+        """,
+    ),
+)
+
+#: SQL functions and views without a dataframe twin of their own, and why.
+SQL_ONLY = {
+    "alert_headline": "writes: part of raise_alert",
+    "alert_key": "writes: part of raise_alert",
+    "alert_message": "writes: part of raise_alert",
+    "alert_repeat_interval": "writes: part of raise_alert",
+    "alert_setting": "writes: part of raise_alert",
+    "alerts_allowed": "one implementation for every writer, called by the pipeline as well",
+    "analysis_time": "the clock; on the dataframe side the as_of is an argument",
+    "baseline_at": "the look-up that the extraction does for all operations at once",
+    "bottleneck_recommendation": "part of correlated_operation_pairs and compared there",
+    "check_alert_arguments": "writes: part of raise_alert",
+    "check_argument": "argument check; the errors of both sides are compared in the tests of arguments",
+    "check_as_of": "argument check; the errors of both sides are compared in the tests of arguments",
+    "check_operation_type": "argument check; the errors of both sides are compared in the tests of arguments",
+    "default_threshold_multiplier": "a default taken when a baseline is written, by both sides through this function",
+    "end_performance_trace": "writes: recording",
+    "enqueue_alert_messages": "writes: part of raise_alert",
+    "evidence_number": "writes: part of raise_alert",
+    "integer_sqrt": "part of detect_anomalies_statistical and compared there",
+    "lock_alerts": "writes: part of raise_alert",
+    "raise_alert": "one implementation for every writer, called by the pipeline as well",
+    "recalculate_baseline": "part of recalculate_all_baselines_rolling and compared there",
+    "record_performance_metric": "writes: recording",
+    "register_operation_types": "writes: recording",
+    "resolve_missing_alerts": "one implementation for every writer, called by the pipeline as well",
+    "shared_bottleneck": "part of correlated_operation_pairs and compared there",
+    "start_performance_trace": "writes: recording",
+    "utc_text": "writes: part of raise_alert",
+}
+
+
+def differences(from_sql: pl.DataFrame, from_frames: pl.DataFrame) -> list[str]:
+    """What differs between two results, one line per fault; empty when they say the same.
+
+    Args:
+        from_sql, from_frames: the same columns in the same order; row order counts.
+    """
+    if from_sql.schema != from_frames.schema:
+        return [f"columns differ: {from_sql.schema} in SQL, {from_frames.schema} in the dataframes"]
+    if from_sql.height != from_frames.height:
+        return [f"{from_sql.height} rows in SQL, {from_frames.height} in the dataframes"]
+    return [
+        f"row {row}, {name}: {from_sql[row, name]!r} in SQL, {from_frames[row, name]!r} in the dataframes"
+        for name in from_sql.columns
+        for row in _differing_rows(from_sql[name], from_frames[name])
+    ]
+
+
+def _differing_rows(one: pl.Series, two: pl.Series) -> list[int]:
+    differs = one.ne_missing(two)
+    if one.dtype == pl.Float64:
+        scale = pl.DataFrame({"one": one.abs(), "two": two.abs()}).max_horizontal()
+        is_close = ((one - two).abs() <= TOLERANCE * scale).fill_null(value=False)
+        differs = differs & ~is_close
+    return differs.arg_true().to_list()

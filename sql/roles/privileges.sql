@@ -1,0 +1,111 @@
+-- requires: pggit_reader, pggit_pipeline
+-- privileges: what pggit_reader and pggit_pipeline may do in the current schema. A role or table that is not there is
+-- passed over. Functions and views are found by their comments: reading ones (STABLE, IMMUTABLE) go to both roles,
+-- writing ones (VOLATILE) to the pipeline; trigger functions and SECURITY DEFINER functions to nobody.
+DO $$
+DECLARE
+    v_schema    CONSTANT TEXT := current_schema();
+    v_namespace CONSTANT OID := (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = v_schema);
+    -- pggit_reader sees findings and timings, but no address, routing, setting or message body.
+    v_read      CONSTANT TEXT[] := ARRAY[
+        'performance_operation_types', 'performance_metrics', 'merge_relationships', 'performance_baselines',
+        'performance_baseline_history', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
+        'alert_notification_log', 'analysis_runs', 'performance_anomalies', 'performance_degradations',
+        'performance_correlations', 'deployed_objects'];
+    v_queue     CONSTANT TEXT :=
+        'notification_queue_id, webhook_id, alert_id, dedup_key, status, retry_count, next_retry_at, created_at, '
+        'delivered_at, leased_until, last_error';
+    -- pggit_pipeline reads everything; addresses are ciphertext without the master key.
+    v_look      CONSTANT TEXT[] := v_read || ARRAY[
+        'alert_notification_queue', 'alert_notification_settings', 'alert_notification_webhooks', 'analytics_settings'];
+    v_append    CONSTANT TEXT[] := ARRAY['performance_operation_types', 'performance_metrics', 'merge_relationships'];
+    v_write     CONSTANT TEXT[] := ARRAY[
+        'performance_baselines', 'performance_baseline_history', 'baseline_recalc_execution', 'performance_alerts',
+        'alert_snooze', 'alert_notification_queue', 'alert_notification_log', 'analysis_runs',
+        'performance_anomalies', 'performance_degradations', 'performance_correlations'];
+    v_reader    CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_reader');
+    v_pipeline  CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_pipeline');
+    v_object    RECORD;
+BEGIN
+    IF v_reader THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO pggit_reader', v_schema);
+    END IF;
+    IF v_pipeline THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO pggit_pipeline', v_schema);
+    END IF;
+
+    FOR v_object IN
+        SELECT c.relname AS name, s.sequence
+        FROM pg_class AS c
+        LEFT JOIN LATERAL (
+            SELECT q.relname AS sequence
+            FROM pg_depend AS d
+            JOIN pg_class AS q ON q.oid = d.objid AND q.relkind = 'S'
+            WHERE d.classid = 'pg_class'::REGCLASS
+              AND d.refclassid = 'pg_class'::REGCLASS AND d.refobjid = c.oid
+              AND d.deptype IN ('a', 'i') AND q.relnamespace = c.relnamespace
+        ) AS s ON TRUE
+        WHERE c.relnamespace = v_namespace AND c.relkind IN ('r', 'p') AND c.relname = ANY (v_look)
+        ORDER BY c.relname, s.sequence
+    LOOP
+        IF v_reader AND v_object.name = ANY (v_read) THEN
+            EXECUTE format('GRANT SELECT ON %I TO pggit_reader', v_object.name);
+        END IF;
+        IF v_reader AND v_object.name = 'alert_notification_queue' THEN
+            EXECUTE format('GRANT SELECT (%s) ON alert_notification_queue TO pggit_reader', v_queue);
+        END IF;
+        CONTINUE WHEN NOT v_pipeline;
+        EXECUTE format('GRANT SELECT ON %I TO pggit_pipeline', v_object.name);
+        IF v_object.name = ANY (v_append) THEN
+            EXECUTE format('GRANT INSERT ON %I TO pggit_pipeline', v_object.name);
+        END IF;
+        IF v_object.name = ANY (v_write) THEN
+            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I TO pggit_pipeline', v_object.name);
+        END IF;
+        IF v_object.sequence IS NOT NULL AND v_object.name = ANY (v_append || v_write) THEN
+            EXECUTE format('GRANT USAGE ON SEQUENCE %I TO pggit_pipeline', v_object.sequence);
+        END IF;
+    END LOOP;
+
+    FOR v_object IN
+        SELECT c.relname AS name
+        FROM pg_class AS c
+        WHERE c.relnamespace = v_namespace AND c.relkind = 'v'
+          AND obj_description(c.oid, 'pg_class') LIKE 'pggit\_analytics%'
+        ORDER BY c.relname
+    LOOP
+        IF v_reader THEN
+            EXECUTE format('GRANT SELECT ON %I TO pggit_reader', v_object.name);
+        END IF;
+        IF v_pipeline THEN
+            EXECUTE format('GRANT SELECT ON %I TO pggit_pipeline', v_object.name);
+        END IF;
+    END LOOP;
+
+    FOR v_object IN
+        SELECT p.oid::REGPROCEDURE::TEXT AS name,
+               p.prosecdef OR p.prorettype IN ('trigger'::REGTYPE, 'event_trigger'::REGTYPE) AS is_closed,
+               p.provolatile IN ('i', 's') AS is_reading
+        FROM pg_proc AS p
+        WHERE p.pronamespace = v_namespace
+          AND obj_description(p.oid, 'pg_proc') LIKE 'pggit\_analytics%'
+        ORDER BY p.oid
+    LOOP
+        -- A function may have been another kind before.
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', v_object.name);
+        IF v_reader THEN
+            EXECUTE format('REVOKE ALL ON ROUTINE %s FROM pggit_reader', v_object.name);
+        END IF;
+        IF v_pipeline THEN
+            EXECUTE format('REVOKE ALL ON ROUTINE %s FROM pggit_pipeline', v_object.name);
+        END IF;
+        CONTINUE WHEN v_object.is_closed;
+        IF v_reader AND v_object.is_reading THEN
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO pggit_reader', v_object.name);
+        END IF;
+        IF v_pipeline THEN
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO pggit_pipeline', v_object.name);
+        END IF;
+    END LOOP;
+END;
+$$;

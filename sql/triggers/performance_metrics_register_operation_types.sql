@@ -1,0 +1,10 @@
+-- performance_metrics_register_operation_types: after each INSERT or COPY into performance_metrics, once a statement,
+-- the operations it named for the first time are registered.
+CREATE OR REPLACE TRIGGER performance_metrics_register_operation_types
+AFTER INSERT ON performance_metrics
+REFERENCING NEW TABLE AS new_metrics
+FOR EACH STATEMENT
+EXECUTE FUNCTION register_operation_types();
+
+COMMENT ON TRIGGER performance_metrics_register_operation_types ON performance_metrics
+    IS 'pggit_analytics: adds operations first seen in new metrics';
