@@ -171,6 +171,9 @@ CORRELATIONS = FrameSchema(
     },
 )
 
+#: Result of `slow_since`, one row per operation.
+SLOW_SINCE = FrameSchema("slow since", {"operation_type": pl.String, "slow_since": INSTANT})
+
 #: Result of `detect_threshold_exceeded`, one row per operation: its slowest metric over the threshold.
 THRESHOLDS = FrameSchema(
     "thresholds exceeded",

@@ -270,6 +270,11 @@ SQL_ONLY = {
     "utc_text": "writes: part of raise_alert",
 }
 
+#: Dataframe functions without an SQL twin, and why.
+DATAFRAME_ONLY = {
+    "slow_since": "an estimate for the reader; nothing is decided on it",
+}
+
 
 def differences(from_sql: pl.DataFrame, from_frames: pl.DataFrame) -> list[str]:
     """What differs between two results, one line per fault; empty when they say the same.

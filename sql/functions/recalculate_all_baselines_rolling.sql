@@ -86,6 +86,7 @@ BEGIN
                 'BASELINE_RECALC_ERROR', 'WARNING', operation_type,
                 alert_key('BASELINE_RECALC_ERROR', operation_type),
                 jsonb_build_object('operation_type', operation_type, 'error', message),
+                p_alert_source => alert_setting('alert_source'),
                 p_as_of => p_as_of
             );
         END IF;
@@ -93,7 +94,8 @@ BEGIN
     END LOOP;
 
     IF alerts_allowed(p_as_of) THEN
-        PERFORM resolve_missing_alerts(ARRAY['BASELINE_RECALC_ERROR'], v_healthy, '{}', 'plan', p_as_of);
+        PERFORM resolve_missing_alerts(ARRAY['BASELINE_RECALC_ERROR'], v_healthy, '{}', s.alert_source, p_as_of)
+        FROM unnest(ARRAY['plan', 'incidents']) AS s (alert_source);
     END IF;
 END;
 $$;

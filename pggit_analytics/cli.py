@@ -1,0 +1,378 @@
+"""The command line. Results go to stdout (one JSON object with --json), everything else to stderr.
+
+Everything but click is imported where it is used: ``--help`` has to be instant.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pggit_analytics.errors import ConfigurationError, InvalidArgument, PggitAnalyticsError
+from pggit_analytics.version import __version__
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import polars as pl
+
+    from pggit_analytics.config import Settings
+    from pggit_analytics.pipeline import MonitorResult, Target
+    from pggit_analytics.postgres.connection import Database
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the options that every command takes say."""
+
+    database_url: str | None
+    schema: str | None
+    #: print one JSON object instead of text
+    as_json: bool
+
+    def settings(self) -> Settings:
+        """The settings with these options on top."""
+        from pggit_analytics.config import load_settings
+
+        return load_settings(database_url=self.database_url, schema_name=self.schema)
+
+    def database(self) -> Database:
+        """The database named by option, environment or file; else the embedded one, started if need be."""
+        from pggit_analytics.postgres.connection import Database
+        from pggit_analytics.postgres.embedded import embedded_url
+
+        settings = self.settings()
+        if settings.database_url is not None:
+            return Database(settings.database_url.get_secret_value(), settings.schema_name)
+        return Database(embedded_url(settings.embedded_directory), settings.schema_name)
+
+    def target(self) -> Target:
+        """Where a run reads and writes."""
+        from pggit_analytics.pipeline import Target
+
+        return Target.of(self.database(), self.settings())
+
+    def print_json(self, result: dict[str, Any]) -> None:
+        """Print the one object of --json."""
+        click.echo(json.dumps(result, default=_plain, indent=2))
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) or hasattr(value, "isoformat") else str(value)
+
+
+def common_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --database-url, --schema and --json; the command gets them as its first argument."""
+
+    @click.option(
+        "--database-url",
+        metavar="URL",
+        help="PostgreSQL to work on [environment: PGGIT_DATABASE_URL; default: an embedded one in .pggit/].",
+    )
+    @click.option("--schema", metavar="NAME", help="Schema of the project's objects [PGGIT_SCHEMA_NAME; pggit].")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+    @wraps(command)
+    def wrapped(database_url: str | None, schema: str | None, as_json: bool, **options: Any) -> None:
+        command(Invocation(database_url, schema, as_json), **options)
+
+    return wrapped
+
+
+class Instant(click.ParamType[datetime]):
+    """A moment with a time zone."""
+
+    name = "instant"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            instant = None
+        if instant is None or instant.utcoffset() is None:
+            self.fail(f"{value!r} is not a date, time and time zone such as 2026-01-31T12:00:00+00:00", param, ctx)
+        return instant
+
+
+def _validated(kind: Callable[..., Any], **parameters: object) -> Any:
+    """Parameters of a run, or an InvalidArgument that says in one line what is wrong with them."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**{name: value for name, value in parameters.items() if value is not None})
+    except ValidationError as exc:
+        faults = "; ".join(f"{e['loc'][0]} is {e['input']}: {e['msg']}" for e in exc.errors())
+        raise InvalidArgument(faults) from exc
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="pggit-analytics")
+def cli() -> None:
+    """Tells which database operations got slow, since when and together with what.
+
+    Start with: pggit-analytics demo
+    """
+
+
+@cli.command()
+@click.option("--as-of", type=Instant(), help="Look back from this moment [now, by the database's clock].")
+@click.option("--lookback-hours", type=int, help="Hours to look for outliers and correlations in [24].")
+@click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation; repeatable.")
+@click.option("--notify", is_flag=True, help="Raise alerts even for an old moment.")
+@common_options
+def analyze(
+    invocation: Invocation,
+    as_of: datetime | None,
+    lookback_hours: int | None,
+    operations: tuple[str, ...],
+    notify: bool,
+) -> None:
+    """Find what got slow, write it to the result tables and raise alerts."""
+    from pggit_analytics.pipeline import MonitorParameters, monitor
+    from pggit_analytics.terminal import output, show_summary, steps
+
+    parameters = _validated(
+        MonitorParameters,
+        as_of=as_of,
+        lookback_hours=lookback_hours,
+        operations=operations or None,
+        notify=notify,
+    )
+    with steps() as progress:
+        if os.environ.get("PREFECT_API_URL"):
+            result = _flow(invocation, "monitor_performance").run(parameters)
+        else:
+            result = monitor(invocation.target(), parameters, progress=progress)
+    if invocation.as_json:
+        invocation.print_json(_monitor_json(result))
+        return
+    console = output()
+    show_summary(_summary(result), console)
+    console.print(f"\n{_what_was_written(result)}", markup=False)
+
+
+@cli.command()
+@click.option("--lookback-days", type=int, help="Days of timings a baseline is made from, 1 to 365 [7].")
+@click.option("--min-samples", type=int, help="Operations with fewer timings keep their baseline, 1 to 1000 [10].")
+@click.option("--force", is_flag=True, help="Also adopt changes under 5 % and rises during an open alert.")
+@click.option("--as-of", type=Instant(), help="Look back from this moment [now].")
+@common_options
+def baselines(
+    invocation: Invocation,
+    lookback_days: int | None,
+    min_samples: int | None,
+    force: bool,
+    as_of: datetime | None,
+) -> None:
+    """Recalculate what is normal for each operation."""
+    from pggit_analytics.pipeline import BaselineParameters, recalculate_baselines
+    from pggit_analytics.terminal import output, show_recalculations, steps
+
+    parameters = _validated(
+        BaselineParameters, as_of=as_of, lookback_days=lookback_days, min_samples=min_samples, force=force
+    )
+    with steps() as progress:
+        if os.environ.get("PREFECT_API_URL"):
+            result = _flow(invocation, "recalculate_baselines").run(parameters)
+        else:
+            result = recalculate_baselines(invocation.target(), parameters, progress=progress)
+    if invocation.as_json:
+        invocation.print_json(
+            {
+                "as_of": result.as_of,
+                "run_id": result.run_id,
+                "rows_read": result.rows_read,
+                "baselines": result.recalculations.to_dicts(),
+            }
+        )
+        return
+    show_recalculations(result.recalculations, output())
+
+
+@cli.group()
+def db() -> None:
+    """Install and inspect the database side."""
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@common_options
+def deploy(invocation: Invocation, dry_run: bool) -> None:
+    """Install or update tables, functions and roles, in one transaction."""
+    from pggit_analytics.postgres import deploy as deployment
+    from pggit_analytics.terminal import output, show_deployment
+
+    done = deployment.deploy(invocation.database(), dry_run=dry_run)
+    if invocation.as_json:
+        invocation.print_json(asdict(done))
+    else:
+        show_deployment(done, output())
+
+
+@db.command()
+@common_options
+def status(invocation: Invocation) -> None:
+    """Say what is installed; exit status 1 when a deployment is due."""
+    from pggit_analytics.postgres import deploy as deployment
+    from pggit_analytics.terminal import output, show_status
+
+    found = deployment.status(invocation.database())
+    if invocation.as_json:
+        invocation.print_json({**asdict(found), "is_current": found.is_current})
+    else:
+        show_status(found, output())
+    if not found.is_current:
+        sys.exit(1)
+
+
+@db.command("check-parity")
+@click.option("--as-of", type=Instant(), help="Compare as of this moment [now, by the database's clock].")
+@common_options
+def check_parity(invocation: Invocation, as_of: datetime | None) -> None:
+    """Ask SQL and the dataframes the same questions about the data; exit status 1 when they differ."""
+    from pggit_analytics.pipeline import compare_engines
+    from pggit_analytics.terminal import output, steps
+
+    with steps() as progress:
+        comparisons = compare_engines(invocation.database(), as_of, progress=progress)
+    if invocation.as_json:
+        invocation.print_json({"comparisons": [asdict(comparison) for comparison in comparisons]})
+    else:
+        console = output()
+        for comparison in comparisons:
+            verdict = f"{len(comparison.differences)} differences" if comparison.differences else "the same"
+            console.print(f"{comparison.sql_object}: {comparison.rows} rows, {verdict}", markup=False)
+            for difference in comparison.differences[:10]:
+                console.print(f"  {difference}", markup=False)
+    if any(comparison.differences for comparison in comparisons):
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--fresh", is_flag=True, help="Replace the demo's data by a week that ends now.")
+@common_options
+def demo(invocation: Invocation, fresh: bool) -> None:
+    """Show everything on a made-up week in a PostgreSQL of its own."""
+    from pggit_analytics.demo.run import run_demo
+    from pggit_analytics.terminal import output, show_summary, steps
+
+    with steps() as progress:
+        result = run_demo(invocation.target(), fresh=fresh, progress=progress)
+    if invocation.as_json:
+        invocation.print_json(_monitor_json(result))
+        return
+    console = output()
+    show_summary(_summary(result), console)
+    console.print(f"\n{_what_was_written(result)}", markup=False)
+    console.print(_next_steps(invocation, result), markup=False)
+
+
+def _next_steps(invocation: Invocation, result: MonitorResult) -> str:
+    schema = invocation.settings().schema_name
+    slow = result.findings.degradations["operation_type"]
+    operation = slow[0] if len(slow) else "commit"
+    schema = f'"{schema}"' if not schema.isidentifier() or schema != schema.lower() else schema
+    return f"""
+Where to look next
+  pggit-analytics analyze --operation {operation}
+  psql "{invocation.database().conninfo if invocation.settings().database_url is None else "$PGGIT_DATABASE_URL"}"
+    SET pggit.as_of = '{result.as_of.isoformat()}';
+    SELECT * FROM {schema}.detect_performance_degradation('{operation}');
+    SELECT * FROM {schema}.detect_correlated_degradation();
+    SELECT * FROM {schema}.performance_alerts WHERE resolved_at IS NULL;
+Your own data: set PGGIT_DATABASE_URL, then pggit-analytics db deploy"""  # noqa: S608 - text for a person
+
+
+def _summary(result: MonitorResult) -> Any:
+    from pggit_analytics.report.summary import summarise
+
+    findings = result.findings
+    return summarise(
+        as_of=result.as_of,
+        rows_read=result.rows_read,
+        anomalies=findings.anomalies,
+        degradations=findings.degradations,
+        correlations=findings.correlations,
+        thresholds=findings.thresholds,
+        slow_since=result.slow_since,
+    )
+
+
+def _what_was_written(result: MonitorResult) -> str:
+    written = result.written
+    alerts = (
+        f"{written.alerts_opened} alerts opened, {written.messages_queued} messages queued"
+        if written.alerts_written
+        else f"no alerts: {written.alerts_withheld_because}"
+    )
+    return (
+        f"Run {written.run_id}: {written.rows_written} result rows written, {written.rows_deleted} removed; {alerts}."
+    )
+
+
+def _monitor_json(result: MonitorResult) -> dict[str, Any]:
+    def rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+        return frame.to_dicts()
+
+    return {
+        "as_of": result.as_of,
+        "rows_read": result.rows_read,
+        "written": asdict(result.written),
+        "anomalies": rows(result.findings.anomalies),
+        "degradations": rows(result.findings.degradations),
+        "correlations": rows(result.findings.correlations),
+        "thresholds": rows(result.findings.thresholds),
+        "slow_since": rows(result.slow_since),
+    }
+
+
+def _flow(invocation: Invocation, name: str) -> ModuleType:
+    """The module of a flow, which reads its database from the environment: a URL is no parameter to be recorded."""
+    import importlib.util
+
+    from pggit_analytics.resources import directory
+
+    for variable, value in (("PGGIT_DATABASE_URL", invocation.database_url), ("PGGIT_SCHEMA_NAME", invocation.schema)):
+        if value is not None:
+            os.environ[variable] = value
+    specification = importlib.util.spec_from_file_location(f"pggit_flow_{name}", directory("flows") / f"{name}.py")
+    if specification is None or specification.loader is None:
+        raise ConfigurationError(f"the flow {name} is not installed with this package; install it again")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    """Run the command line; errors become one line on stderr and an exit status."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        sys.exit(exc.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except PggitAnalyticsError as exc:
+        click.echo(f"pggit-analytics: {exc}", err=True)
+        sys.exit(exc.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as exc:
+        if os.environ.get("PGGIT_DEBUG"):
+            raise
+        # The text of a foreign error may repeat a connection string.
+        reason = str(exc) if isinstance(exc, OSError) else type(exc).__name__
+        click.echo(f"pggit-analytics: {reason}; set PGGIT_DEBUG=1 to see where", err=True)
+        sys.exit(1)

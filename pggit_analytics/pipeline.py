@@ -1,0 +1,309 @@
+"""The runs: gather inputs, decide, apply. Flows and the command line call these; nothing here needs a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import polars as pl
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pggit_analytics.analysis.arguments import check_as_of, check_operation_types, lookback
+from pggit_analytics.analysis.detect_anomalies_statistical import detect_anomalies_statistical
+from pggit_analytics.analysis.detect_combined_anomalies import combine, combined_days
+from pggit_analytics.analysis.detect_correlated_degradation import detect_correlated_degradation
+from pggit_analytics.analysis.detect_performance_degradation import detect_performance_degradation
+from pggit_analytics.analysis.detect_threshold_exceeded import detect_threshold_exceeded
+from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
+from pggit_analytics.analysis.slow_since import slow_since
+from pggit_analytics.config import Settings
+from pggit_analytics.parity import Inputs as EngineInputs
+from pggit_analytics.parity import Parameters
+from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.extract import (
+    Metrics,
+    extract_active_baselines,
+    extract_baselines,
+    extract_held_operations,
+    extract_metrics,
+    extract_operation_types,
+)
+from pggit_analytics.postgres.parity_check import Comparison, compare
+from pggit_analytics.postgres.sources import Source, configured, native
+from pggit_analytics.postgres.write_back import Findings, RunRecord, WriteResult, record_failed_run, write_back
+from pggit_analytics.postgres.write_baselines import lock_baselines, write_baselines
+from pggit_analytics.version import __version__
+
+Progress = Callable[[str], None]
+
+MONITOR = "monitor_performance"
+RECALCULATE = "recalculate_baselines"
+
+
+AsOf = Annotated[datetime, AfterValidator(check_as_of)]
+
+
+class MonitorParameters(BaseModel):
+    """What one monitoring run looks at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    as_of: AsOf | None = Field(
+        default=None, description="Look back from this moment (with a time zone); empty = now, by the database's clock"
+    )
+    lookback_hours: int = Field(
+        default=24, ge=1, le=87600, description="Hours of the outliers, thresholds and correlations; trends use 7 days"
+    )
+    operations: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Only these operations; empty = all"
+    )
+    correlation_threshold: float = Field(
+        default=0.75, gt=0, le=1, allow_inf_nan=False, description="Pairs that correlate by more than this are reported"
+    )
+    notify: bool = Field(
+        default=False, description="Raise alerts even for a moment that is old or not the newest one analysed"
+    )
+
+
+class BaselineParameters(BaseModel):
+    """How baselines are recalculated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    as_of: AsOf | None = Field(default=None, description="Look back from this moment; empty = now")
+    lookback_days: int = Field(default=7, ge=1, le=365, description="Days of 24 hours")
+    min_samples: int = Field(default=10, ge=1, le=1000, description="Operations with fewer rows keep their baseline")
+    force: bool = Field(default=False, description="Adopt changes under 5 % and rises during an open alert as well")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a run reads and writes."""
+
+    #: results, baselines and alerts
+    database: Database
+    #: the metrics; the same database unless the settings name another
+    source_database: Database
+    source: Source
+
+    @classmethod
+    def of(cls, database: Database, settings: Settings) -> Target:
+        """The target that the settings describe."""
+        source_database, source = configured(settings.source, database)
+        return cls(database, source_database, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a monitoring run decides on. Close ``metrics`` afterwards."""
+
+    as_of: datetime
+    started_at: datetime
+    window_start: datetime
+    metrics: Metrics
+    #: `frames.BASELINES`
+    baselines: pl.DataFrame
+    #: `frames.OPERATION_TYPES`
+    operation_types: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorResult:
+    """A finished monitoring run."""
+
+    as_of: datetime
+    rows_read: int
+    findings: Findings
+    #: `frames.SLOW_SINCE` of the degraded operations
+    slow_since: pl.DataFrame
+    written: WriteResult
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineResult:
+    """A finished recalculation."""
+
+    as_of: datetime
+    run_id: int
+    rows_read: int
+    #: `frames.BASELINE_RECALCULATIONS`
+    recalculations: pl.DataFrame
+
+
+def monitor(
+    target: Target,
+    parameters: MonitorParameters,
+    *,
+    progress: Progress = lambda _: None,
+    flow_run_id: str | None = None,
+) -> MonitorResult:
+    """Read, detect, correlate and write back; all or nothing. Running it again changes nothing.
+
+    Raises:
+        PggitAnalyticsError: see its hierarchy; the failure is recorded in analysis_runs where the database allows.
+    """
+    progress("Reading the timings")
+    inputs = gather(target, parameters)
+    with inputs.metrics, recorded_failure(target, monitor_run(inputs, flow_run_id)):
+        progress(f"Looking for anomalies in {inputs.metrics.rows:,} timings")
+        findings = decide(inputs, parameters)
+        progress("Writing the findings")
+        written = apply(target, inputs, parameters, findings, flow_run_id)
+        since = slow_since(inputs.metrics.frame, findings.degradations)
+    return MonitorResult(inputs.as_of, inputs.metrics.rows, findings, since, written)
+
+
+def gather(target: Target, parameters: MonitorParameters) -> Inputs:
+    """Check the parameters against the database and read what the run needs.
+
+    Raises:
+        InvalidArgument: an operation is not known.
+        DatabaseError, InvalidSource, InvalidData: see `extract_metrics`.
+    """
+    now, clock = _clock(target.database)
+    as_of = parameters.as_of or clock
+    operation_types = extract_operation_types(target.database)
+    if parameters.operations:
+        check_operation_types(parameters.operations, operation_types["operation_type"].to_list())
+    hours = max(24 * combined_days(parameters.lookback_hours), parameters.lookback_hours)
+    start = lookback(as_of, hours=hours)
+    metrics = extract_metrics(
+        target.source_database, target.source, start=start, end=as_of, operations=parameters.operations
+    )
+    return Inputs(as_of, now, start, metrics, extract_baselines(target.database, as_of), operation_types)
+
+
+def decide(inputs: Inputs, parameters: MonitorParameters) -> Findings:
+    """Everything the detectors say about the inputs; pure."""
+    metrics, as_of, hours = inputs.metrics.frame, inputs.as_of, parameters.lookback_hours
+    degradations = detect_performance_degradation(metrics, as_of=as_of, lookback_days=combined_days(hours))
+    outliers = detect_anomalies_statistical(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours)
+    return Findings(
+        anomalies=combine(outliers, degradations),
+        degradations=degradations,
+        correlations=detect_correlated_degradation(
+            metrics,
+            inputs.operation_types,
+            as_of=as_of,
+            lookback_hours=hours,
+            correlation_threshold=parameters.correlation_threshold,
+        ),
+        thresholds=detect_threshold_exceeded(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours),
+        operations=parameters.operations,
+        seen_operation_types=_seen(metrics),
+    )
+
+
+def apply(
+    target: Target, inputs: Inputs, parameters: MonitorParameters, findings: Findings, flow_run_id: str | None
+) -> WriteResult:
+    """Write the run, its results and what follows from them, in one transaction."""
+    with target.database.connect() as connection:
+        return write_back(connection, findings, monitor_run(inputs, flow_run_id), notify=parameters.notify)
+
+
+def monitor_run(inputs: Inputs, flow_run_id: str | None) -> RunRecord:
+    """The run's row in analysis_runs."""
+    return RunRecord(
+        flow=MONITOR,
+        as_of=inputs.as_of,
+        window_start=inputs.window_start,
+        started_at=inputs.started_at,
+        rows_read=inputs.metrics.rows,
+        package_version=__version__,
+        prefect_flow_run_id=flow_run_id,
+    )
+
+
+def recalculate_baselines(
+    target: Target,
+    parameters: BaselineParameters,
+    *,
+    progress: Progress = lambda _: None,
+    flow_run_id: str | None = None,
+) -> BaselineResult:
+    """Read, compute and adopt baselines; all or nothing.
+
+    Raises:
+        PggitAnalyticsError: see its hierarchy; the failure is recorded in analysis_runs where the database allows.
+    """
+    database = target.database
+    started_at, clock = _clock(database)
+    as_of = parameters.as_of or clock
+    start = lookback(as_of, hours=24 * parameters.lookback_days)
+    progress("Reading the timings")
+    with extract_metrics(target.source_database, target.source, start=start, end=as_of) as metrics:
+        run = RunRecord(RECALCULATE, as_of, start, started_at, metrics.rows, __version__, flow_run_id)
+        with recorded_failure(target, run), database.connect() as connection:
+            progress(f"Computing baselines from {metrics.rows:,} timings")
+            # Under the lock nobody else changes what the decision rests on.
+            lock_baselines(connection, _seen(metrics.frame))
+            recalculations = recalculate_all_baselines_rolling(
+                metrics.frame,
+                extract_active_baselines(database, as_of),
+                extract_operation_types(database),
+                extract_held_operations(database),
+                as_of=as_of,
+                lookback_days=parameters.lookback_days,
+                min_samples=parameters.min_samples,
+                force=parameters.force,
+            )
+            run_id = write_baselines(
+                connection,
+                recalculations,
+                run,
+                lookback_days=parameters.lookback_days,
+                reason="force" if parameters.force else "scheduled",
+            )
+    return BaselineResult(as_of, run_id, metrics.rows, recalculations)
+
+
+@contextmanager
+def recorded_failure(target: Target, run: RunRecord) -> Iterator[None]:
+    """Record in analysis_runs that a run failed when the block raises, and let the error go on."""
+    try:
+        yield
+    except Exception as exc:
+        record_failed_run(target.database, run, exc)
+        raise
+
+
+def _clock(database: Database) -> tuple[datetime, datetime]:
+    """Now by the database's clock, and the instant its analysis_time() looks back from."""
+    with database.connect() as connection:
+        row = connection.execute("SELECT clock_timestamp(), analysis_time()").fetchone()
+    assert row is not None, "a SELECT without FROM returns one row"
+    return row[0].astimezone(UTC), row[1].astimezone(UTC)
+
+
+def _seen(metrics: pl.DataFrame | pl.LazyFrame) -> tuple[str, ...]:
+    return tuple(metrics.lazy().select(pl.col("operation_type").unique().sort()).collect()["operation_type"])
+
+
+def compare_engines(
+    database: Database, as_of: datetime | None = None, *, progress: Progress = lambda _: None
+) -> list[Comparison]:
+    """Ask the SQL functions and the dataframes the same questions about the native table; nothing is written.
+
+    Raises:
+        DatabaseError: see `connection.translated`.
+    """
+    progress("Reading the timings")
+    as_of = as_of or _clock(database)[1]
+    operation_types = extract_operation_types(database)
+    defaults = Parameters(as_of=as_of, operations=tuple(operation_types["operation_type"]))
+    start = lookback(as_of, hours=24 * max(combined_days(defaults.lookback_hours), defaults.lookback_days))
+    with extract_metrics(database, native(database.schema), start=start, end=as_of) as metrics:
+        inputs = EngineInputs(
+            metrics.frame,
+            extract_baselines(database, as_of),
+            operation_types,
+            extract_active_baselines(database, as_of),
+            extract_held_operations(database),
+        )
+        progress("Comparing")
+        with database.connect() as connection:
+            return compare(connection, inputs, defaults)

@@ -1,0 +1,1 @@
+"""What people read: pure functions from findings to text, tables and pages."""

@@ -1,0 +1,233 @@
+"""What a monitoring run found, in the order a person wants to hear it; and that as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from pggit_analytics.frames import SEVERITIES
+
+
+@dataclass(frozen=True, slots=True)
+class SlowOperation:
+    """An operation that got slower."""
+
+    operation_type: str
+    severity: str
+    p99_old_ms: float
+    p99_new_ms: float
+    degradation_percent: float
+    trend: str
+    #: None where no onset stands out
+    since: datetime | None
+    #: operations that slow down in the same minutes
+    together_with: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlowGroup:
+    """Operations that slow down in the same minutes, and what they likely share."""
+
+    operation_types: tuple[str, ...]
+    #: lowest and highest r of the pairs found
+    correlation: tuple[float, float]
+    shared_bottlenecks: tuple[str, ...]
+    recommendations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlowCall:
+    """One call that took far longer than its operation usually does."""
+
+    operation_type: str
+    metric_id: int
+    severity: str
+    duration_ms: float
+    baseline_p99_ms: float | None
+    z_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The findings of one run, most severe first."""
+
+    as_of: datetime
+    rows_read: int
+    slow_operations: tuple[SlowOperation, ...]
+    slow_groups: tuple[SlowGroup, ...]
+    #: the worst call of each operation that has slow outliers
+    slow_calls: tuple[SlowCall, ...]
+    #: slow outliers in all
+    slow_call_count: int
+    #: operation -> calls over the alert threshold of its baseline, most first
+    over_threshold: tuple[tuple[str, int], ...]
+
+
+def summarise(
+    *,
+    as_of: datetime,
+    rows_read: int,
+    anomalies: pl.DataFrame,
+    degradations: pl.DataFrame,
+    correlations: pl.DataFrame,
+    thresholds: pl.DataFrame,
+    slow_since: pl.DataFrame,
+) -> Summary:
+    """Arrange findings for a reader.
+
+    Args:
+        as_of: the moment analysed.
+        rows_read: timings looked at.
+        anomalies, degradations, correlations, thresholds, slow_since: frames of the schemas of the same names.
+    """
+    neighbours = _neighbours(correlations)
+    calls = anomalies.filter(pl.col("metric_id").is_not_null() & (pl.col("z_score") > 0))
+    worst = calls.sort(-pl.col("z_score"), pl.col("operation_type")).unique(
+        "operation_type", keep="first", maintain_order=True
+    )
+    slow = (
+        degradations.join(slow_since, on="operation_type", how="left")
+        .sort(pl.col("severity").cast(SEVERITIES), -pl.col("degradation_percent"), pl.col("operation_type"))
+        .iter_rows(named=True)
+    )
+    return Summary(
+        as_of=as_of,
+        rows_read=rows_read,
+        slow_operations=tuple(
+            SlowOperation(
+                row["operation_type"],
+                row["severity"],
+                row["p99_old_ms"],
+                row["p99_new_ms"],
+                row["degradation_percent"],
+                row["trend"],
+                row["slow_since"],
+                tuple(sorted(neighbours.get(row["operation_type"], ()))),
+            )
+            for row in slow
+        ),
+        slow_groups=_groups(correlations, neighbours),
+        slow_calls=tuple(
+            SlowCall(
+                row["operation_type"],
+                row["metric_id"],
+                row["severity"],
+                row["duration_ms"],
+                row["baseline_p99_ms"],
+                row["z_score"],
+            )
+            for row in worst.iter_rows(named=True)
+        ),
+        slow_call_count=calls.height,
+        over_threshold=tuple(
+            thresholds.sort(-pl.col("exceeded_count"), pl.col("operation_type"))
+            .select("operation_type", "exceeded_count")
+            .iter_rows()
+        ),
+    )
+
+
+def _neighbours(correlations: pl.DataFrame) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for one, two in correlations.select("operation_type_1", "operation_type_2").iter_rows():
+        found.setdefault(one, set()).add(two)
+        found.setdefault(two, set()).add(one)
+    return found
+
+
+def _groups(correlations: pl.DataFrame, neighbours: dict[str, set[str]]) -> tuple[SlowGroup, ...]:
+    """The connected components of the pairs, largest first."""
+    groups, left = [], set(neighbours)
+    while left:
+        group, front = set(), {min(left)}
+        while front:
+            group |= front
+            front = {name for member in front for name in neighbours[member]} - group
+        left -= group
+        pairs = correlations.filter(pl.col("operation_type_1").is_in(list(group)))
+        groups.append(
+            SlowGroup(
+                tuple(sorted(group)),
+                (pairs["correlation_coefficient"].min(), pairs["correlation_coefficient"].max()),  # type: ignore[arg-type]
+                tuple(pairs["shared_bottleneck"].unique(maintain_order=True)),
+                tuple(pairs["recommendation"].unique(maintain_order=True)),
+            )
+        )
+    return tuple(sorted(groups, key=lambda g: (-len(g.operation_types), g.operation_types)))
+
+
+def markdown(summary: Summary, *, calls: int = 10) -> str:
+    """The summary as Markdown, for a run's page; operation names are code, so that they format nothing."""
+    lines = [f"# What got slow, as of {summary.as_of:%Y-%m-%d %H:%M} UTC", "", f"{summary.rows_read:,} timings read."]
+    lines += _section(
+        "Slower than before",
+        ("operation", "severity", "p99 before", "p99 now", "change", "since (UTC)", "together with"),
+        (
+            (
+                _code(o.operation_type),
+                o.severity,
+                milliseconds(o.p99_old_ms),
+                milliseconds(o.p99_new_ms),
+                f"+{o.degradation_percent:.0f} %",
+                f"{o.since:%Y-%m-%d %H:%M}" if o.since else "",
+                ", ".join(map(_code, o.together_with)),
+            )
+            for o in summary.slow_operations
+        ),
+    )
+    lines += _section(
+        "Slow together",
+        ("operations", "r", "likely shared", "what to do"),
+        (
+            (
+                ", ".join(map(_code, g.operation_types)),
+                f"{g.correlation[0]:.2f} to {g.correlation[1]:.2f}",
+                ", ".join(g.shared_bottlenecks),
+                "; ".join(g.recommendations),
+            )
+            for g in summary.slow_groups
+        ),
+    )
+    lines += _section(
+        f"Single slow calls: {summary.slow_call_count} in all, the worst of each operation",
+        ("operation", "metric", "took", "baseline p99", "z"),
+        (
+            (
+                _code(c.operation_type),
+                str(c.metric_id),
+                milliseconds(c.duration_ms),
+                milliseconds(c.baseline_p99_ms),
+                f"{c.z_score:.1f}",
+            )
+            for c in summary.slow_calls[:calls]
+        ),
+    )
+    if len(lines) == 3:
+        lines += ["", "Nothing got slow."]
+    return "\n".join(lines) + "\n"
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration as people write it: 0.42 ms, 12.3 ms, 4.2 s, 3.1 h; nothing for None."""
+    if value is None:
+        return ""
+    for limit, divisor, unit in ((1000, 1, "ms"), (120_000, 1000, "s"), (7_200_000, 60_000, "min")):
+        if value < limit:
+            return f"{value / divisor:.3g} {unit}"
+    return f"{value / 3_600_000:.3g} h"
+
+
+def _section(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    if not body:
+        return []
+    return ["", f"## {title}", "", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *body]
+
+
+def _code(name: str) -> str:
+    quoted = name.replace("|", "\\|").replace("\n", " ")
+    fence = "``" if "`" in quoted else "`"
+    return f"{fence}{quoted}{fence}" if "`" not in quoted else f"{fence} {quoted} {fence}"
