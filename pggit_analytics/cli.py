@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -110,7 +110,9 @@ def _validated(kind: Callable[..., Any], **parameters: object) -> Any:
     try:
         return kind(**{name: value for name, value in parameters.items() if value is not None})
     except ValidationError as exc:
-        faults = "; ".join(f"{e['loc'][0]} is {e['input']}: {e['msg']}" for e in exc.errors())
+        faults = "; ".join(
+            f"{e['loc'][0]} is {e['input']!r}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in exc.errors()
+        )
         raise InvalidArgument(faults) from exc
 
 
@@ -361,12 +363,16 @@ def main() -> None:
         sys.exit(exc.exit_code)
     except click.Abort:
         sys.exit(130)
-    except click.ClickException as exc:
+    except click.exceptions.NoArgsIsHelpError as exc:
         exc.show()
         sys.exit(exc.exit_code)
+    except click.UsageError as exc:
+        command = exc.ctx.command_path if exc.ctx else "pggit-analytics"
+        _fail(f"{exc.format_message().rstrip('.')}; see {command} --help", exc.exit_code)
+    except click.ClickException as exc:
+        _fail(exc.format_message(), exc.exit_code)
     except PggitAnalyticsError as exc:
-        click.echo(f"pggit-analytics: {exc}", err=True)
-        sys.exit(exc.exit_code)
+        _fail(str(exc), exc.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as exc:
@@ -374,5 +380,9 @@ def main() -> None:
             raise
         # The text of a foreign error may repeat a connection string.
         reason = str(exc) if isinstance(exc, OSError) else type(exc).__name__
-        click.echo(f"pggit-analytics: {reason}; set PGGIT_DEBUG=1 to see where", err=True)
-        sys.exit(1)
+        _fail(f"{reason}; set PGGIT_DEBUG=1 to see where", 1)
+
+
+def _fail(reason: str, exit_status: int) -> NoReturn:
+    click.echo(f"pggit-analytics: {' '.join(reason.split())}", err=True)
+    sys.exit(exit_status)

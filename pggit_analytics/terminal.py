@@ -62,15 +62,15 @@ def show_summary(summary: Summary, console: Console, *, rows: int = 8) -> None:
 def _show_slow_operations(summary: Summary, console: Console, rows: int) -> None:
     if not summary.slow_operations:
         return
-    table = _table("Slower than before", "operation", "p99 before", "now", "change", "since (UTC)", "together with")
+    table = _table("Slower than before", "operation", ">p99 before", ">now", ">change", "since (UTC)", "trend")
     for slow in summary.slow_operations[:rows]:
         table.add_row(
             _named(slow.operation_type, slow.severity),
             milliseconds(slow.p99_old_ms),
             milliseconds(slow.p99_new_ms),
             f"+{slow.degradation_percent:.0f} %",
-            f"{slow.since:%a %d %b %H:%M}" if slow.since else "",
-            Text(", ".join(slow.together_with)),
+            f"{slow.since:%d %b %H:%M}" if slow.since else "",
+            slow.trend.lower(),
         )
     console.print(table)
     _show_rest(len(summary.slow_operations) - rows, console)
@@ -78,30 +78,19 @@ def _show_slow_operations(summary: Summary, console: Console, rows: int) -> None
 
 def _show_groups(summary: Summary, console: Console) -> None:
     for group in summary.slow_groups:
-        low, high = group.correlation
-        table = _table("Slow in the same minutes", "operations", "r", "likely shared", "what to do")
-        table.add_row(
-            Text("\n".join(group.operation_types)),
-            f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}",
-            "\n".join(group.shared_bottlenecks),
-            "\n".join(group.recommendations),
-        )
-        console.print(table)
+        low, high = (f"{r:.2f}" for r in group.correlation)
+        names = Text(", ".join(group.operation_types), style="bold")
+        console.print(Text(f"\nSlow in the same minutes (r = {low} to {high}): ").append(names))
+        for bottleneck, recommendation in zip(group.shared_bottlenecks, group.recommendations, strict=True):
+            console.print(f"  {bottleneck}: {recommendation}", markup=False)
 
 
 def _show_calls(summary: Summary, console: Console, rows: int) -> None:
     if not summary.slow_calls:
         return
     many = dict(summary.over_threshold)
-    table = _table(
-        f"{summary.slow_call_count:,} single slow calls, the worst of each operation",
-        "operation",
-        "took",
-        "baseline p99",
-        "z",
-        "metric_id",
-        "calls over the alert threshold",
-    )
+    title = f"{summary.slow_call_count:,} single slow calls; of each operation the worst:"
+    table = _table(title, "operation", ">took", ">baseline p99", ">z", ">metric_id", ">over limit")
     for call in summary.slow_calls[:rows]:
         table.add_row(
             _named(call.operation_type, call.severity),
@@ -116,18 +105,27 @@ def _show_calls(summary: Summary, console: Console, rows: int) -> None:
 
 
 def show_recalculations(recalculations: pl.DataFrame, console: Console) -> None:
-    """What became of the baselines."""
-    table = _table("Baselines", "operation", "status", "p99 before", "p99 now", "samples", "why")
+    """What became of the baselines, and the reasons below the table."""
+    table = _table("Baselines", "operation", "status", ">p99 before", ">now", ">change", ">samples")
     for row in recalculations.iter_rows(named=True):
+        change = row["percent_change"]
         table.add_row(
             Text(row["operation_type"]),
             row["status"],
             milliseconds(row["p99_old_ms"]),
             milliseconds(row["p99_new_ms"]),
+            "" if change is None else f"{change:+.0f} %",
             f"{row['sample_count']:,}",
-            row["message"],
         )
     console.print(table)
+    console.print()
+    reasons = (
+        recalculations.group_by("status", "message")
+        .len()
+        .sort("len", "status", "message", descending=[True, False, False])
+    )
+    for status, message, count in reasons.iter_rows():
+        console.print(f"{count:4} {status}: {message}", markup=False)
 
 
 def show_deployment(deployment: Deployment, console: Console) -> None:
@@ -164,9 +162,11 @@ def show_status(status: DeploymentStatus, console: Console) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    """A table without lines; a column whose header begins with > holds numbers."""
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", header_style="dim", box=None)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        is_number = column.startswith(">")
+        table.add_column(column.removeprefix(">"), justify="right" if is_number else "left", no_wrap=not is_number)
     return table
 
 

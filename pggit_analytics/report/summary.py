@@ -35,6 +35,7 @@ class SlowGroup:
     #: lowest and highest r of the pairs found
     correlation: tuple[float, float]
     shared_bottlenecks: tuple[str, ...]
+    #: what to do about each of them, in the same order
     recommendations: tuple[str, ...]
 
 
@@ -148,12 +149,13 @@ def _groups(correlations: pl.DataFrame, neighbours: dict[str, set[str]]) -> tupl
             front = {name for member in front for name in neighbours[member]} - group
         left -= group
         pairs = correlations.filter(pl.col("operation_type_1").is_in(list(group)))
+        causes = pairs.unique("shared_bottleneck", keep="first", maintain_order=True)
         groups.append(
             SlowGroup(
                 tuple(sorted(group)),
                 (pairs["correlation_coefficient"].min(), pairs["correlation_coefficient"].max()),  # type: ignore[arg-type]
-                tuple(pairs["shared_bottleneck"].unique(maintain_order=True)),
-                tuple(pairs["recommendation"].unique(maintain_order=True)),
+                tuple(causes["shared_bottleneck"]),
+                tuple(causes["recommendation"]),
             )
         )
     return tuple(sorted(groups, key=lambda g: (-len(g.operation_types), g.operation_types)))
