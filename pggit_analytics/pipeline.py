@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from pggit_analytics.analysis.detect_threshold_exceeded import detect_threshold_
 from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
 from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.config import Settings
+from pggit_analytics.frames import CORRELATIONS
 from pggit_analytics.parity import Inputs as EngineInputs
 from pggit_analytics.parity import Parameters
 from pggit_analytics.postgres.connection import Database
@@ -149,7 +150,7 @@ def monitor(
     inputs = gather(target, parameters)
     with inputs.metrics, recorded_failure(target, monitor_run(inputs, flow_run_id)):
         progress(f"Looking for anomalies in {inputs.metrics.rows:,} timings")
-        findings = decide(inputs, parameters)
+        findings = correlate(inputs, parameters, detect(inputs, parameters))
         progress("Writing the findings")
         written = apply(target, inputs, parameters, findings, flow_run_id)
         since = slow_since(inputs.metrics.frame, findings.degradations)
@@ -176,25 +177,31 @@ def gather(target: Target, parameters: MonitorParameters) -> Inputs:
     return Inputs(as_of, now, start, metrics, extract_baselines(target.database, as_of), operation_types)
 
 
-def decide(inputs: Inputs, parameters: MonitorParameters) -> Findings:
-    """Everything the detectors say about the inputs; pure."""
+def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
+    """What the detectors say about each operation by itself; pure. Nothing is correlated yet."""
     metrics, as_of, hours = inputs.metrics.frame, inputs.as_of, parameters.lookback_hours
     degradations = detect_performance_degradation(metrics, as_of=as_of, lookback_days=combined_days(hours))
     outliers = detect_anomalies_statistical(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours)
     return Findings(
         anomalies=combine(outliers, degradations),
         degradations=degradations,
-        correlations=detect_correlated_degradation(
-            metrics,
-            inputs.operation_types,
-            as_of=as_of,
-            lookback_hours=hours,
-            correlation_threshold=parameters.correlation_threshold,
-        ),
+        correlations=CORRELATIONS.empty(),
         thresholds=detect_threshold_exceeded(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours),
         operations=parameters.operations,
         seen_operation_types=_seen(metrics),
     )
+
+
+def correlate(inputs: Inputs, parameters: MonitorParameters, findings: Findings) -> Findings:
+    """The findings with the operations that slow down together; pure."""
+    correlations = detect_correlated_degradation(
+        inputs.metrics.frame,
+        inputs.operation_types,
+        as_of=inputs.as_of,
+        lookback_hours=parameters.lookback_hours,
+        correlation_threshold=parameters.correlation_threshold,
+    )
+    return replace(findings, correlations=correlations)
 
 
 def apply(
