@@ -74,22 +74,22 @@ def empty_database(create_database) -> Database:
 
 
 @pytest.fixture(scope="session")
-def _deployed_template(create_database) -> str:
+def deployed_template(create_database) -> str:
     url = create_database()
     deploy(Database(url))
     return str(conninfo.conninfo_to_dict(url)["dbname"])
 
 
 @pytest.fixture
-def database(create_database, _deployed_template: str) -> Database:
+def database(create_database, deployed_template: str) -> Database:
     """A fresh database in which the schema ``pggit`` is deployed."""
-    return Database(create_database(_deployed_template))
+    return Database(create_database(deployed_template))
 
 
 @pytest.fixture(scope="module")
-def shared_database(create_database, _deployed_template: str) -> Database:
+def shared_database(create_database, deployed_template: str) -> Database:
     """A deployed database shared by one module, for tests that roll back or only read."""
-    return Database(create_database(_deployed_template))
+    return Database(create_database(deployed_template))
 
 
 @pytest.fixture
