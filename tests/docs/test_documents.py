@@ -1,4 +1,4 @@
-"""Every command and snippet of the README is run, in its order, on the data of the demo."""
+"""Every command and snippet of the README and the guides is run, in its order, on the data of the demo."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from pggit_analytics.cli import cli
+from pggit_analytics.config import SourceSettings
 from pggit_analytics.postgres.connection import Database
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
+#: the documents whose snippets are run
+DOCUMENTS = ("README.md", "docs/anomaly_detection_guide.md")
+
 #: commands that the test run itself is made of
 _MAKE = {"make demo", "make test"}
 
 
-@dataclass(frozen=True)
-class Snippet:
-    language: str
-    text: str
+def snippets(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def snippets(text: str) -> list[Snippet]:
-    return [Snippet(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
-
-
-def commands(snippet: Snippet) -> list[str]:
-    lines = [line.split("    #")[0].split("  #")[0].strip() for line in snippet.text.splitlines()]
-    return [line for line in lines if line]
+def commands(text: str) -> list[str]:
+    """The lines of a document's shell blocks, without comments."""
+    lines = "\n".join(snippets(text, "sh")).splitlines()
+    return [command for line in lines if (command := line.split("  #")[0].strip())]
 
 
 @pytest.fixture(scope="module")
 def demo(create_database, tmp_path_factory) -> tuple[Database, Path]:
     """A database in which the demo ran, and the directory it ran in."""
     database = Database(create_database())
-    directory = tmp_path_factory.mktemp("readme")
+    directory = tmp_path_factory.mktemp("documents")
     result = run("pggit-analytics demo", database, directory)
     assert result.returncode == 0, result.stderr
     assert "get_history" in result.stdout
@@ -62,19 +62,25 @@ def run(command: str, database: Database, directory: Path) -> subprocess.Complet
     )
 
 
-def test_every_shell_command_works(demo) -> None:
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_and_snippet_works(demo, document: str) -> None:
     database, directory = demo
+    text = (ROOT / document).read_text()
     ran = 0
-    for snippet in snippets(README):
-        if snippet.language != "sh":
+    for command in commands(text):
+        if command in _MAKE or command.startswith("export PGGIT_DATABASE_URL="):
             continue
-        for command in commands(snippet):
-            if command in _MAKE or command.startswith("export PGGIT_DATABASE_URL="):
-                continue
-            result = run(command, database, directory)
-            assert result.returncode == 0, (command, result.stderr)
-            ran += 1
-    assert ran >= 7
+        result = run(command, database, directory)
+        assert result.returncode == 0, (command, result.stderr)
+        ran += 1
+    for snippet in snippets(text, "sql"):
+        with database.connect() as connection:
+            connection.execute(snippet.encode())
+        ran += 1
+    for snippet in snippets(text, "python"):
+        exec(compile(snippet, document, "exec"), {"database_url": database.conninfo})
+        ran += 1
+    assert ran >= 3
 
 
 def test_make_targets_exist() -> None:
@@ -84,36 +90,17 @@ def test_make_targets_exist() -> None:
         assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.MULTILINE)
 
 
-def test_every_sql_snippet_works(demo) -> None:
-    database, _ = demo
-    found = [snippet.text for snippet in snippets(README) if snippet.language == "sql"]
-    assert len(found) >= 3
-    for text in found:
-        with database.connect() as connection:
-            connection.execute(text.encode())
-
-
-def test_every_python_snippet_works(demo) -> None:
-    database, _ = demo
-    found = [snippet.text for snippet in snippets(README) if snippet.language == "python"]
-    assert len(found) >= 2
-    for text in found:
-        exec(compile(text, "README.md", "exec"), {"database_url": database.conninfo})
-
-
 def test_every_toml_snippet_is_a_configuration() -> None:
-    from pggit_analytics.config import SourceSettings
-
-    found = [snippet.text for snippet in snippets(README) if snippet.language == "toml"]
+    found = snippets(README, "toml")
     assert found
     for text in found:
         SourceSettings(**tomllib.loads(text)["source"])
 
 
 def test_every_command_of_the_reference_exists_with_its_options() -> None:
-    from pggit_analytics.cli import cli
-
-    for words, options in re.findall(r"^\| `([a-z -]+?)((?: \[--[^`]*)?)` \|", README, re.MULTILINE):
+    found = re.findall(r"^\| `([a-z -]+?)((?: \[--[^`]*)?)` \|", README, re.MULTILINE)
+    assert found
+    for words, options in found:
         command = cli
         for word in words.split():
             command = command.commands[word]
@@ -121,6 +108,9 @@ def test_every_command_of_the_reference_exists_with_its_options() -> None:
         assert set(re.findall(r"--[a-z-]+", options)) <= known, words
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    for name in re.findall(r"`((?:docs|sql|benchmarks)/[^`]*)`|\]\((docs/[^)]*)\)", README):
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_a_document_names_exist(document: str) -> None:
+    for name in re.findall(
+        r"`((?:docs|sql|benchmarks|contrib)/[^`]*)`|\]\((docs/[^)]*)\)", (ROOT / document).read_text()
+    ):
         assert (ROOT / (name[0] or name[1])).exists(), name
