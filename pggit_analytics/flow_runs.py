@@ -170,17 +170,24 @@ def check_server() -> None:
         PrefectUnavailable: it does not.
         ConfigurationError: that is no address of a server.
     """
+    place = _server()
+    with get_client(sync_client=True) as client:
+        fault = client.api_healthcheck()
+    if fault is not None:
+        raise PrefectUnavailable(
+            f"the Prefect server at {place}, named by PREFECT_API_URL, does not answer ({type(fault).__name__}); "
+            "start it, or unset PREFECT_API_URL to run without Prefect"
+        ) from fault
+
+
+def _server() -> str:
+    """Host and port of the server; the address itself may hold a password."""
     try:
-        with get_client(sync_client=True) as client:
-            fault = client.api_healthcheck()
-    except ValueError as exc:
+        parts = urlsplit(PREFECT_API_URL.value() or "")
+        place = f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
+    except (ValueError, KeyError) as exc:
         raise ConfigurationError(
             "PREFECT_API_URL is not an address such as http://127.0.0.1:4200/api; correct it, or unset it to run "
             "without Prefect"
         ) from exc
-    if fault is not None:
-        parts = urlsplit(PREFECT_API_URL.value() or "")
-        raise PrefectUnavailable(
-            f"the Prefect server at {parts.hostname}:{parts.port or parts.scheme}, named by PREFECT_API_URL, does not "
-            f"answer ({type(fault).__name__}); start it, or unset PREFECT_API_URL to run without Prefect"
-        ) from fault
+    return place

@@ -1,0 +1,154 @@
+"""The flow that finds what got slow: extract, detect, correlate, write back."""
+
+from datetime import datetime
+from typing import Any
+
+from prefect import State, flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+
+from pggit_analytics import flow_runs, pipeline
+from pggit_analytics.analysis.slow_since import slow_since
+from pggit_analytics.pipeline import MonitorParameters, MonitorResult, Target
+from pggit_analytics.report.summary import Summary, markdown, milliseconds, summarise
+
+extract = flow_runs.step(
+    pipeline.gather, name="extract", description="Check the parameters against the database and read the timings"
+)
+detect = flow_runs.step(
+    pipeline.detect, name="detect", description="Find outliers, degradations and exceeded thresholds"
+)
+correlate = flow_runs.step(
+    pipeline.correlate, name="correlate", description="Find operations that slow down in the same minutes"
+)
+write_back = flow_runs.step(
+    pipeline.apply, name="write-back", description="Write results, alerts and messages in one transaction"
+)
+
+
+def _run_name() -> str:
+    return flow_runs.run_name("as_of")
+
+
+@flow(
+    name="monitor-performance",
+    description="Finds what got slow, since when and together with what; writes results and raises alerts.",
+    flow_run_name=_run_name,
+    persist_result=False,
+)
+def monitor_performance(
+    as_of: flow_runs.like(MonitorParameters, "as_of") = None,  # type: ignore[valid-type]
+    lookback_hours: flow_runs.like(MonitorParameters, "lookback_hours") = 24,  # type: ignore[valid-type]
+    operations: flow_runs.like(MonitorParameters, "operations") = None,  # type: ignore[valid-type]
+    correlation_threshold: flow_runs.like(MonitorParameters, "correlation_threshold") = 0.75,  # type: ignore[valid-type]
+    notify: flow_runs.like(MonitorParameters, "notify") = False,  # type: ignore[valid-type]
+) -> State[MonitorResult]:
+    """Monitor the database that PGGIT_DATABASE_URL or pggit.toml names.
+
+    Args:
+        as_of: Look back from this moment (with a time zone); empty = now, by the database's clock
+        lookback_hours: Hours of the outliers, thresholds and correlations; trends use 7 days
+        operations: Only these operations; empty = all
+        correlation_threshold: Pairs that correlate by more than this are reported
+        notify: Raise alerts even for a moment that is old or not the newest one analysed
+    """
+    parameters = MonitorParameters(
+        as_of=as_of,
+        lookback_hours=lookback_hours,
+        operations=operations,
+        correlation_threshold=correlation_threshold,
+        notify=notify,
+    )
+    return flow_runs.concluded(lambda: _monitor(flow_runs.configured_target(), parameters), _headline)
+
+
+def run(parameters: MonitorParameters) -> MonitorResult:
+    """Run the flow in this process and return what the plain `pipeline.monitor` would.
+
+    Raises:
+        PggitAnalyticsError: see `flow_runs.run_here`.
+    """
+    result: MonitorResult = flow_runs.run_here(monitor_performance, parameters)
+    return result
+
+
+def _monitor(target: Target, parameters: MonitorParameters) -> MonitorResult:
+    """`pipeline.monitor` with each step a task."""
+    flow_run_id = flow_run.id
+    inputs = extract(target, parameters)
+    record = pipeline.monitor_run(inputs, flow_run_id)
+    with inputs.metrics, pipeline.recorded_failure(target, record):
+        findings = correlate(inputs, parameters, detect(inputs, parameters))
+        written = write_back(target, inputs, parameters, findings, flow_run_id)
+        since = slow_since(inputs.metrics.frame, findings.degradations)
+    result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, since, written)
+    _publish(_summary(result))
+    return result
+
+
+def _summary(result: MonitorResult) -> Summary:
+    findings = result.findings
+    return summarise(
+        as_of=result.as_of,
+        rows_read=result.rows_read,
+        anomalies=findings.anomalies,
+        degradations=findings.degradations,
+        correlations=findings.correlations,
+        thresholds=findings.thresholds,
+        slow_since=result.slow_since,
+    )
+
+
+def _headline(result: MonitorResult) -> str:
+    summary, written = _summary(result), result.written
+    return (
+        f"slower operations: {len(summary.slow_operations)}, groups slow together: {len(summary.slow_groups)}, "
+        f"single slow calls: {summary.slow_call_count}; timings read: {result.rows_read:,}, "
+        f"alerts opened: {written.alerts_opened}; run {written.run_id}"
+    )
+
+
+def _publish(summary: Summary) -> None:
+    """The artifacts of the run: two tables and the summary as Markdown."""
+    create_table_artifact(slow_operations(summary), key="slow-operations", description="Operations slower than before")
+    create_table_artifact(slow_groups(summary), key="slow-groups", description="Operations slow in the same minutes")
+    create_markdown_artifact(markdown(summary), key="performance-summary", description="What got slow")
+
+
+def slow_operations(summary: Summary) -> list[dict[str, Any]]:
+    """One row per operation that got slower."""
+    return [
+        {
+            "operation": slow.operation_type,
+            "severity": slow.severity,
+            "p99 before": milliseconds(slow.p99_old_ms),
+            "p99 now": milliseconds(slow.p99_new_ms),
+            "change": f"+{slow.degradation_percent:.0f} %",
+            "trend": slow.trend,
+            "since (UTC)": _minute(slow.since),
+            "together with": ", ".join(slow.together_with),
+        }
+        for slow in summary.slow_operations
+    ]
+
+
+def slow_groups(summary: Summary) -> list[dict[str, Any]]:
+    """One row per group of operations that slow down in the same minutes."""
+    return [
+        {
+            "operations": ", ".join(group.operation_types),
+            "lowest r": round(group.correlation[0], 2),
+            "highest r": round(group.correlation[1], 2),
+            "likely shared": ", ".join(group.shared_bottlenecks),
+            "what to do": "; ".join(group.recommendations),
+        }
+        for group in summary.slow_groups
+    ]
+
+
+def _minute(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}" if instant else ""
+
+
+if __name__ == "__main__":
+    monitor_performance()
