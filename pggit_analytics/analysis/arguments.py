@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from pggit_analytics.errors import InvalidArgument
 
@@ -13,34 +13,34 @@ from pggit_analytics.errors import InvalidArgument
 Number = int | float | Decimal
 
 
-def exact(name: str, value: Number) -> Decimal:
-    """The number as the decimal it was written as (0.1 is 1/10).
-
-    Raises:
-        InvalidArgument: it is not a finite number.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise InvalidArgument(f"{name} is {value!r}, expected a number")
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation as exc:  # pragma: no cover - str() of a number always parses
-        raise InvalidArgument(f"{name} is {value!r}, expected a number") from exc
-    if not number.is_finite():
-        raise InvalidArgument(f"{name} is {value}, expected a finite number")
-    return number
-
-
 def check_number(name: str, value: Number, low: int, high: int, *, low_excluded: bool = False) -> Decimal:
-    """The number, exactly, if ``low <= value <= high`` (``low < value`` with ``low_excluded``).
+    """The number as the decimal it was written as (0.1 is 1/10), if it is within the range.
+
+    Args:
+        name, value: the argument.
+        low, high: the range, ``low <= value <= high``.
+        low_excluded: ``low < value`` instead.
 
     Raises:
-        InvalidArgument: outside that range, NULL or NaN.
+        InvalidArgument: outside that range, NULL, NaN, infinite or no number.
     """
-    number = exact(name, value)
-    if number < low or number > high or (low_excluded and number == low):
+    number = _decimal(value)
+    if number is None or number < low or number > high or (low_excluded and number == low):
         word = "more than" if low_excluded else "at least"
-        raise InvalidArgument(f"{name} is {value}, expected {word} {low} and at most {high}")
+        raise InvalidArgument(f"{name} is {_shown(value)}, expected {word} {low} and at most {high}")
     return number
+
+
+def _decimal(value: object) -> Decimal | None:
+    """None for what is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    number = Decimal(str(value))
+    return number if number.is_finite() else None
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, int | float | Decimal) else repr(value)
 
 
 def check_whole(name: str, value: int, low: int, high: int) -> int:
@@ -50,8 +50,19 @@ def check_whole(name: str, value: int, low: int, high: int) -> int:
         InvalidArgument: outside that range or not a whole number.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgument(f"{name} is {value!r}, expected a whole number")
+        raise InvalidArgument(f"{name} is {value!r}, expected a whole number, at least {low} and at most {high}")
     check_number(name, value, low, high)
+    return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """True or False.
+
+    Raises:
+        InvalidArgument: anything else.
+    """
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{name} is {value!r}, expected True or False")
     return value
 
 
@@ -59,11 +70,14 @@ def check_as_of(as_of: datetime) -> datetime:
     """The instant in UTC, if it has a time zone.
 
     Raises:
-        InvalidArgument: it has none, and so would mean another instant elsewhere.
+        InvalidArgument: it has none, and so would mean another instant elsewhere; or UTC has no date for it.
     """
     if not isinstance(as_of, datetime) or as_of.utcoffset() is None:
         raise InvalidArgument(f"as_of is {as_of}, expected a date, time and time zone such as 2026-01-31 12:00:00+00")
-    return as_of.astimezone(UTC)
+    try:
+        return as_of.astimezone(UTC)
+    except OverflowError as exc:
+        raise InvalidArgument(f"as_of is {as_of}, expected an instant of the years 1 to 9999 in UTC") from exc
 
 
 def check_operation_types(names: Collection[str], known: Collection[str]) -> None:

@@ -29,7 +29,8 @@ def detect_anomalies_statistical(
 
     With x in whole microseconds, n rows, S = sum(x), Q = sum(x^2): z = (n x - S) / sqrt(D), D = n Q - S^2. Whether
     |z| exceeds a threshold is decided on these whole numbers, never on a rounded z. In n <= 10 values no |z| can
-    exceed 3: it is at most (n - 1) / sqrt(n) (Shiffler 1988, Maximum Z Scores and Outliers).
+    exceed 3: it is at most sqrt(n - 1) (Shiffler 1988, Maximum Z Scores and Outliers, who has (n - 1) / sqrt(n) for
+    the standard deviation of a sample).
 
     Args:
         metrics: `frames.METRICS`, any number of operations.

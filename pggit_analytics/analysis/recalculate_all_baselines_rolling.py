@@ -8,13 +8,14 @@ from math import sqrt
 
 import polars as pl
 
-from pggit_analytics.analysis.arguments import check_as_of, check_whole, lookback
+from pggit_analytics.analysis.arguments import check_as_of, check_flag, check_whole, lookback
 from pggit_analytics.analysis.moments import exact_moments
 from pggit_analytics.analysis.percentiles import percentile, rounded_half_up
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import BASELINE_RECALCULATIONS
 
 _PERCENTILES = {"p50_us": 0.5, "p75_us": 0.75, "p90_us": 0.9, "p95_us": 0.95, "p99_us": 0.99}
+_STATISTICS = ("min_us", "max_us", *_PERCENTILES, "mean_us", "stddev_us")
 
 
 def recalculate_all_baselines_rolling(
@@ -53,6 +54,7 @@ def recalculate_all_baselines_rolling(
     as_of = check_as_of(as_of)
     check_whole("lookback_days", lookback_days, 1, 365)
     check_whole("min_samples", min_samples, 1, 1000)
+    check_flag("force", force)
     window = between(metrics, lookback(as_of, hours=24 * lookback_days), as_of)
     tracked = operation_types.filter("is_tracked").select("operation_type")
     statistics = _statistics(window.join(tracked.lazy(), on="operation_type", how="semi"))
@@ -84,6 +86,7 @@ def recalculate_all_baselines_rolling(
         (old / 1000.0).alias("p99_old_ms"),
         pl.when(is_computed).then(new / 1000.0).alias("p99_new_ms"),
         pl.when(is_computed & (old != 0)).then(change).alias("percent_change"),
+        *(pl.when(is_computed).then(pl.col(name)).alias(name) for name in _STATISTICS),
         pl.when(~is_computed)
         .then(samples)
         .when((pl.col("status") == "UPDATED") & pl.col("baseline_id").is_null())

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 import psycopg
 
-from pggit_analytics.parity import TWINS, Inputs, Parameters, Twin, differences
+from pggit_analytics.parity import DETECTION_TWINS, Inputs, Parameters, Twin, differences
 
 
 def from_sql(connection: psycopg.Connection, twin: Twin, parameters: Parameters) -> pl.DataFrame:
@@ -36,14 +36,21 @@ class Comparison:
     differences: list[str]
 
 
-def compare(connection: psycopg.Connection, inputs: Inputs, parameters: Parameters) -> list[Comparison]:
-    """Every twin on the same data. What the SQL side writes is not committed.
+def compare(
+    connection: psycopg.Connection,
+    inputs: Inputs,
+    parameters: Parameters,
+    twins: tuple[Twin, ...] = DETECTION_TWINS,
+) -> list[Comparison]:
+    """Each of the twins on the same data. What the SQL side writes is not committed.
 
     Args:
         connection: sees exactly the rows of ``inputs``.
+        inputs, parameters: what all of them are asked about.
+        twins: those to compare; they read the frames that ``inputs`` holds.
     """
     found = []
-    for twin in TWINS:
+    for twin in twins:
         with connection.transaction(force_rollback=True):
             answer = from_sql(connection, twin, parameters)
         faults = differences(answer, from_frames(twin, inputs, parameters))

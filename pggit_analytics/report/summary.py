@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,7 +87,7 @@ def summarise(
     """
     neighbours = _neighbours(correlations)
     calls = anomalies.filter(pl.col("metric_id").is_not_null() & (pl.col("z_score") > 0))
-    worst = calls.sort(-pl.col("z_score"), pl.col("operation_type")).unique(
+    worst = calls.sort(-pl.col("z_score"), pl.col("operation_type"), pl.col("metric_id")).unique(
         "operation_type", keep="first", maintain_order=True
     )
     slow = (
@@ -207,6 +208,11 @@ def markdown(summary: Summary, *, calls: int = 10) -> str:
             for c in summary.slow_calls[:calls]
         ),
     )
+    lines += _section(
+        "Over the alert threshold of the baseline",
+        ("operation", "calls"),
+        ((_code(name), str(count)) for name, count in summary.over_threshold),
+    )
     if len(lines) == 3:
         lines += ["", "Nothing got slow."]
     return "\n".join(lines) + "\n"
@@ -216,10 +222,12 @@ def milliseconds(value: float | None) -> str:
     """A duration as people write it: 0.42 ms, 12.3 ms, 4.2 s, 3.1 h; nothing for None."""
     if value is None:
         return ""
-    for limit, divisor, unit in ((1000, 1, "ms"), (120_000, 1000, "s"), (7_200_000, 60_000, "min")):
+    # from 999.5 on, three digits would round to 1e+03
+    for limit, divisor, unit in ((999.5, 1, "ms"), (120_000, 1000, "s"), (7_200_000, 60_000, "min")):
         if value < limit:
             return f"{value / divisor:.3g} {unit}"
-    return f"{value / 3_600_000:.3g} h"
+    hours = value / 3_600_000
+    return f"{hours:.3g} h" if hours < 999.5 else f"{hours:,.0f} h"
 
 
 def _section(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
@@ -230,6 +238,9 @@ def _section(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]
 
 
 def _code(name: str) -> str:
-    quoted = name.replace("|", "\\|").replace("\n", " ")
-    fence = "``" if "`" in quoted else "`"
-    return f"{fence}{quoted}{fence}" if "`" not in quoted else f"{fence} {quoted} {fence}"
+    quoted = " ".join(name.splitlines()).replace("|", "\\|")
+    if "`" not in quoted:
+        return f"`{quoted}`"
+    # a fence must be longer than any run of backticks inside
+    fence = "`" * (1 + max(map(len, re.findall("`+", quoted))))
+    return f"{fence} {quoted} {fence}"

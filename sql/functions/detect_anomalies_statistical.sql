@@ -3,7 +3,7 @@
 -- p_z_score_threshold population standard deviations from the mean of those hours, slow (z > 0) and fast (z < 0).
 --
 -- Nothing is returned for fewer than 5 rows, without spread, or with a mean of 0. In n <= 10 values no z-score can
--- exceed 3: |z| is at most (n - 1) / sqrt(n).
+-- exceed 3: |z| is at most sqrt(n - 1).
 -- severity: |z| >= 4 CRITICAL, >= 3 WARNING, else INFO. baseline_p99_ms is NULL without a baseline valid at p_as_of.
 --
 -- With x in whole microseconds, n rows, S = sum(x), Q = sum(x^2): z = (n x - S) / sqrt(D), D = n Q - S^2.

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pggit_analytics.parity import TWINS
+from pggit_analytics.parity import DETECTION_TWINS
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.parity_check import compare
 from tests.parity.cases import Case, cases, load
@@ -47,4 +47,4 @@ def test_any_data_gives_the_same_answers_in_both_engines(
     check()
     print(f"\n{compared['cases']} cases without a difference; rows compared: {dict(compared)}")
     # a comparison of nothing with nothing proves nothing
-    assert all(compared[twin.sql_object] > 0 for twin in TWINS)
+    assert all(compared[twin.sql_object] > 0 for twin in DETECTION_TWINS)

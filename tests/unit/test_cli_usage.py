@@ -1,0 +1,85 @@
+"""The command line on wrong usage: one clear line, exit status 2, nothing written and no secret repeated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pggit_analytics.cli import main
+
+SECRET_URL = "postgresql://ann:topsecret@[broken/app"
+
+
+@pytest.fixture(autouse=True)
+def _directory(run_directory: Path) -> None:
+    """No settings but those of the test."""
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["pggit-analytics", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["analyze", "--lookback-hours", "0"], ["lookback_hours is 0", "greater than or equal to 1"]),
+        (["analyze", "--lookback-hours", "87601"], ["lookback_hours is 87601", "less than or equal to 87600"]),
+        (["analyze", "--lookback-hours", "1.5"], ["1.5", "integer"]),
+        (["analyze", "--as-of", "2026-01-31 12:00"], ["'2026-01-31 12:00'", "time zone such as"]),
+        (["analyze", "--as-of", "yesterday"], ["'yesterday'", "time zone such as"]),
+        (["baselines", "--lookback-days", "366"], ["lookback_days is 366", "less than or equal to 365"]),
+        (["baselines", "--min-samples", "0"], ["min_samples is 0", "greater than or equal to 1"]),
+        (["db", "check-parity", "--as-of", "2026-01-31"], ["'2026-01-31'", "time zone such as"]),
+        (["analyse"], ["analyse"]),
+        (["analyze", "--loopback-hours", "1"], ["--loopback-hours"]),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_names_the_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], named: list[str]
+) -> None:
+    assert _run(monkeypatch, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all(word in err for word in named), err
+    assert "Traceback" not in err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["analyze"], ["baselines"], ["db", "status"]])
+def test_an_address_that_cannot_be_read_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert _run(monkeypatch, *command, "--database-url", SECRET_URL) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the database URL cannot be read" in err
+    assert "topsecret" not in err
+    assert "Traceback" not in err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_broken_configuration_file_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pggit.toml").write_text("schema_name = 7\n", encoding="utf-8")
+    assert _run(monkeypatch, "analyze") == 2
+    assert "unusable configuration: schema_name" in capsys.readouterr().err
+
+
+def test_help_needs_no_driver_and_no_analysis() -> None:
+    code = (
+        "import sys\n"
+        "from pggit_analytics.cli import cli\n"
+        "cli(['--help'], standalone_mode=False)\n"
+        "heavy = {'polars', 'duckdb', 'psycopg', 'prefect', 'connectorx', 'statsmodels'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "analyze" in done.stdout
