@@ -1,6 +1,7 @@
 """Reads metrics and what is known about the operations into frames.
 
-Metrics come through connectorx: one bulk COPY per slice of time, cast and filtered by the server. All slices are read
+Metrics come through connectorx: one bulk COPY per slice of time, cast and filtered by the server, and packed where
+they come from the schema's own table (`packed`). All slices are read
 in one snapshot, which a psycopg connection exports and every connection of connectorx adopts, read-only: rows
 committed while reading never appear, and a query of the user can change nothing.
 """
@@ -26,7 +27,8 @@ from psycopg.rows import dict_row
 from pggit_analytics.errors import DatabaseError, InvalidArgument, InvalidData
 from pggit_analytics.frames import ACTIVE_BASELINES, BASELINES, METRICS, OPERATION_TYPES, FrameSchema
 from pggit_analytics.postgres.connection import Database, connectorx_url
-from pggit_analytics.postgres.sources import Source, check_columns, subquery
+from pggit_analytics.postgres.packed import packed_statements, unpacked
+from pggit_analytics.postgres.sources import NATIVE, Source, check_columns, subquery
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def extract_metrics(
     start: datetime,
     end: datetime,
     operations: Sequence[str] | None = None,
-    slice_rows: int = 5_000_000,
+    slice_rows: int = 12_000_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> Metrics:
     """Read the metrics with start <= created_at <= end, of ``operations`` or (None) of all.
@@ -96,7 +98,7 @@ def extract_metrics(
         expected = _expected_rows(connection, _statement(source, start, end, operations))
         bounds = _slices(start, end, -(-expected // slice_rows))
         read = _Reader(connection, database, source)
-        statements = [_statement(source, low, high, operations, includes_end=high == end) for low, high in bounds]
+        statements = [read.statements(low, high, operations, includes_end=high == end) for low, high in bounds]
         if len(statements) == 1:
             frame = read(statements[0])
             _report(1, 1, frame.height, slice_rows, progress)
@@ -163,6 +165,7 @@ class _Reader:
         self._password = connection.info.password
         self._place = database.place
         self._source = source
+        self._schema = database.schema
         row = connection.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
         snapshot = sql.Literal(row[0] if row else None).as_string(None)
         self._begin = [
@@ -170,19 +173,30 @@ class _Reader:
             f"SET TRANSACTION SNAPSHOT {snapshot}",
         ]
 
-    def __call__(self, statement: str) -> pl.DataFrame:
-        """The statement's rows as `frames.METRICS`."""
-        frame = self._rows(statement)
+    def statements(
+        self, start: datetime, end: datetime, operations: Sequence[str] | None, *, includes_end: bool
+    ) -> list[str]:
+        """The SELECTs that read a slice. The schema's own table comes packed; its constraints keep bad values out."""
+        if self._source.name == NATIVE:
+            names = None if operations is None else tuple(operations)
+            return packed_statements(self._schema, start, end, names, includes_end=includes_end)
+        return [_statement(self._source, start, end, operations, includes_end=includes_end)]
+
+    def __call__(self, statements: list[str]) -> pl.DataFrame:
+        """The rows of a slice as `frames.METRICS`."""
+        frame = self._rows(statements)
+        if self._source.name == NATIVE:
+            return unpacked(frame)
         _check_values(frame, self._source)
         duration_us = (pl.col("duration_ms") * 1000).round().cast(pl.Int64).alias("duration_us")
         return METRICS.check(frame.select("metric_id", "operation_type", duration_us, "created_at"))
 
-    def _rows(self, statement: str) -> pl.DataFrame:
+    def _rows(self, statements: list[str]) -> pl.DataFrame:
         import connectorx
 
         try:
             read_sql: Callable[..., pl.DataFrame] = connectorx.read_sql
-            return read_sql(self._url, statement, return_type="polars", pre_execution_query=self._begin)
+            return read_sql(self._url, statements, return_type="polars", pre_execution_query=self._begin)
         except BaseException as exc:
             # A panic inside connectorx derives from BaseException, and its class cannot be imported.
             if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":
@@ -222,7 +236,7 @@ def _check_values(frame: pl.DataFrame, source: Source) -> None:
 
 
 def _spooled(
-    read: _Reader, statements: Sequence[str], slice_rows: int, progress: Callable[[int, int], None] | None
+    read: _Reader, statements: Sequence[list[str]], slice_rows: int, progress: Callable[[int, int], None] | None
 ) -> Metrics:
     """Read the statements one after the other, each into a Parquet file of a temporary directory.
 
