@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pggit_analytics.config import Settings
     from pggit_analytics.pipeline import MonitorResult, Target
     from pggit_analytics.postgres.connection import Database
+    from pggit_analytics.postgres.schedules import Scheduler
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,27 @@ def status(invocation: Invocation) -> None:
         sys.exit(1)
 
 
+@db.command()
+@click.option(
+    "--stage",
+    type=click.IntRange(1, 2),
+    required=True,
+    help="1: functions (views and tables stay); 2: views and functions (tables stay).",
+)
+@click.option("--dry-run", is_flag=True, help="List what would go, drop nothing.")
+@common_options
+def rollback(invocation: Invocation, stage: int, dry_run: bool) -> None:
+    """Take functions, or views and functions, out of the schema. Tables and rows are never touched."""
+    from pggit_analytics.postgres.rollback import roll_back
+    from pggit_analytics.terminal import output, show_rollback
+
+    done = roll_back(invocation.database(), stage, dry_run=dry_run)
+    if invocation.as_json:
+        invocation.print_json(asdict(done))
+    else:
+        show_rollback(done, output())
+
+
 @db.command("check-parity")
 @click.option("--as-of", type=Instant(), help="Compare as of this moment [now, by the database's clock].")
 @common_options
@@ -257,6 +279,165 @@ def check_parity(invocation: Invocation, as_of: datetime | None) -> None:
                 console.print(f"  {difference}", markup=False)
     if any(comparison.differences for comparison in comparisons):
         sys.exit(1)
+
+
+@cli.group()
+def schedule() -> None:
+    """Let pg_cron, Prefect or cron run the jobs: one of them at a time."""
+
+
+_scheduler_option = click.option(
+    "--scheduler",
+    type=click.Choice(["pg_cron", "prefect", "crontab"]),
+    default="pg_cron",
+    show_default=True,
+    help="Who runs the jobs; crontab stands for cron and systemd.",
+)
+
+
+@schedule.command("install")
+@_scheduler_option
+@common_options
+def schedule_install(invocation: Invocation, scheduler: Scheduler) -> None:
+    """Make a scheduler the active one; pg_cron is also told the jobs."""
+    from pggit_analytics.postgres import schedules
+
+    schedules.install(invocation.database(), scheduler)
+    _show_schedule(invocation)
+
+
+@schedule.command("list")
+@common_options
+def schedule_list(invocation: Invocation) -> None:
+    """Show every job, when it last ran and when it is due."""
+    _show_schedule(invocation)
+
+
+@schedule.command("pause")
+@click.argument("job", required=False)
+@common_options
+def schedule_pause(invocation: Invocation, job: str | None) -> None:
+    """Pause JOB, or all jobs."""
+    from pggit_analytics.postgres import schedules
+
+    schedules.pause(invocation.database(), job)
+    _show_schedule(invocation)
+
+
+@schedule.command("resume")
+@click.argument("job", required=False)
+@common_options
+def schedule_resume(invocation: Invocation, job: str | None) -> None:
+    """End the pause of JOB, or of all jobs."""
+    from pggit_analytics.postgres import schedules
+
+    schedules.resume(invocation.database(), job)
+    _show_schedule(invocation)
+
+
+@schedule.command("remove")
+@common_options
+def schedule_remove(invocation: Invocation) -> None:
+    """Let no scheduler be active; pg_cron forgets the jobs."""
+    from pggit_analytics.postgres import schedules
+    from pggit_analytics.terminal import output
+
+    removed = schedules.remove(invocation.database())
+    if invocation.as_json:
+        invocation.print_json({"removed": removed})
+    else:
+        output().print(f"{removed} is no longer active" if removed else "no scheduler was active", markup=False)
+
+
+@schedule.command("run")
+@click.argument("job")
+@click.option(
+    "--scheduler",
+    type=click.Choice(["prefect", "crontab"]),
+    default="crontab",
+    show_default=True,
+    help="On whose behalf; refused unless it is the active one.",
+)
+@click.option("--again", is_flag=True, help="Run a window again that failed.")
+@common_options
+def schedule_run(invocation: Invocation, job: str, scheduler: Scheduler, again: bool) -> None:
+    """Run JOB if its present window has not been run, then one job that was missed; what crontab lines call.
+
+    Being refused is no failure. Exit status 1 when a job failed.
+    """
+    from pggit_analytics.scheduling import run_due, run_here
+    from pggit_analytics.terminal import output, steps
+
+    target = invocation.target()
+    with steps(quiet=not sys.stderr.isatty()) as progress:
+        outcomes = run_due(target.database, job, scheduler, run_here(target, progress=progress), again=again)
+    if invocation.as_json:
+        invocation.print_json({"outcomes": [asdict(outcome) for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            output().print(f"{outcome.job} {outcome.result}: {outcome.message}", markup=False, soft_wrap=True)
+    if failed := [f"{outcome.job}: {outcome.message}" for outcome in outcomes if outcome.result == "failed"]:
+        _fail("; ".join(failed), 1)
+
+
+def _show_schedule(invocation: Invocation) -> None:
+    from pggit_analytics.postgres import schedules
+    from pggit_analytics.terminal import output
+
+    jobs = schedules.list_jobs(invocation.database())
+    if invocation.as_json:
+        invocation.print_json({"jobs": [asdict(job) for job in jobs]})
+        return
+    console = output()
+    active = jobs[0].scheduler if jobs else None
+    console.print(f"Scheduler: {active or 'none is active; run: pggit-analytics schedule install'}", markup=False)
+    for job in jobs:
+        console.print(f"\n{job.job}: {job.description}", markup=False)
+        console.print(f"  {job.schedule} (UTC), {job.state}{_next(job.next_window)}", markup=False)
+        if job.last_window is not None:
+            console.print(f"  last: {_utc(job.last_window)}, {job.last_status}: {job.last_message}", markup=False)
+
+
+def _next(window: datetime | None) -> str:
+    return f", next {_utc(window)}" if window else ""
+
+
+def _utc(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@cli.command()
+@common_options
+def serve(invocation: Invocation) -> None:
+    """Let Prefect run the jobs when they are due, in the foreground; needs PREFECT_API_URL."""
+    _flow(invocation, "scheduled_job").serve_jobs()
+
+
+@cli.command()
+@click.option("--metrics-days", type=int, help="Days to keep timings and merges.")
+@click.option("--results-days", type=int, help="Days to keep findings, runs, resolved alerts and replaced baselines.")
+@click.option("--notifications-days", type=int, help="Days to keep delivered messages.")
+@click.option(
+    "--logs-days",
+    type=int,
+    help="Days to keep logs of deliveries, recalculations and scheduled jobs, and ended snoozes.",
+)
+@click.option("--include-failed", is_flag=True, help="Failed messages go like delivered ones.")
+@click.option("--batch-size", type=int, default=10_000, show_default=True, help="Rows of one transaction.")
+@click.option("--dry-run", is_flag=True, help="Count what would go, delete nothing.")
+@common_options
+def retention(invocation: Invocation, dry_run: bool, **policy: Any) -> None:
+    """Delete old rows in batches; what no option names is kept. May be stopped and repeated at any time."""
+    from pggit_analytics.postgres.retention import Policy, apply_retention
+    from pggit_analytics.terminal import deletion_bar, output, show_retention
+
+    checked = Policy(**policy)
+    with deletion_bar() as progress:
+        done = apply_retention(invocation.database(), checked, dry_run=dry_run, progress=progress)
+    if invocation.as_json:
+        invocation.print_json(asdict(done))
+    else:
+        show_retention(done, output())
 
 
 @cli.command()
@@ -346,6 +527,12 @@ def _flow(invocation: Invocation, name: str) -> ModuleType:
     for variable, value in (("PGGIT_DATABASE_URL", invocation.database_url), ("PGGIT_SCHEMA_NAME", invocation.schema)):
         if value is not None:
             os.environ[variable] = value
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if importlib.util.find_spec("prefect") is None:
+        raise ConfigurationError(
+            "PREFECT_API_URL is set but Prefect is not installed; install it with: "
+            "pip install 'pggit-analytics[flows]', or unset PREFECT_API_URL to run without"
+        )
     specification = importlib.util.spec_from_file_location(f"pggit_flow_{name}", directory("flows") / f"{name}.py")
     if specification is None or specification.loader is None:
         raise ConfigurationError(f"the flow {name} is not installed with this package; install it again")

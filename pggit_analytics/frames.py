@@ -230,3 +230,226 @@ BASELINE_RECALCULATIONS = FrameSchema(
         }
     ),
 )
+
+# What the dashboards (the views) read.
+
+#: One row per attempted merge. ``duration_us`` is NULL until it has ended, ``resolution_strategy`` (auto, manual,
+#: rejected) while undecided.
+MERGES = FrameSchema(
+    "merges",
+    {
+        "merge_id": pl.String,
+        "branch_from": pl.String,
+        "branch_into": pl.String,
+        "created_at": INSTANT,
+        "resolution_strategy": pl.String,
+        "status": pl.String,
+        "duration_us": pl.Int64,
+    },
+    nullable=frozenset({"resolution_strategy", "duration_us"}),
+)
+
+#: Metrics of merges and of their phases. A merge's id is the trace id of its ``merge_branches`` metric and the parent
+#: id of its phases.
+MERGE_SPANS = FrameSchema(
+    "merge spans",
+    {
+        "operation_type": pl.String,
+        "duration_us": pl.Int64,
+        "created_at": INSTANT,
+        "distributed_trace_id": pl.String,
+        "distributed_trace_parent_id": pl.String,
+    },
+    nullable=frozenset({"distributed_trace_id", "distributed_trace_parent_id"}),
+)
+
+#: Baselines with their validity. ``valid_from`` NULL: since ever; ``valid_to`` NULL: not replaced.
+BASELINE_RECORDS = FrameSchema(
+    "baseline records",
+    {
+        "baseline_id": pl.Int64,
+        "operation_type": pl.String,
+        "is_active": pl.Boolean,
+        "valid_from": INSTANT,
+        "valid_to": INSTANT,
+        "sample_count": pl.Int64,
+        "p99_us": pl.Int64,
+        "created_at": INSTANT,
+        "last_updated": INSTANT,
+    },
+    nullable=frozenset({"valid_from", "valid_to", "last_updated"}),
+)
+
+#: Recalculations of baselines, one row per operation and run. ``execution_end`` is NULL only while RUNNING.
+RECALC_EXECUTIONS = FrameSchema(
+    "recalculation executions",
+    {"execution_start": INSTANT, "execution_end": INSTANT, "status": pl.String},
+    nullable=frozenset({"execution_end"}),
+)
+
+#: Queued messages, without what they say.
+NOTIFICATIONS = FrameSchema(
+    "notifications",
+    {"created_at": INSTANT, "status": pl.String, "delivered_at": INSTANT, "retry_count": pl.Int64},
+    nullable=frozenset({"delivered_at"}),
+)
+
+#: Alerts. ``evidence`` is JSON text; ``operation_type`` is NULL for an alert about no operation.
+ALERTS = FrameSchema(
+    "alerts",
+    {
+        "alert_id": pl.Int64,
+        "operation_type": pl.String,
+        "alert_type": pl.String,
+        "severity": pl.String,
+        "evidence": pl.String,
+        "opened_at": INSTANT,
+        "last_seen_at": INSTANT,
+        "resolved_at": INSTANT,
+        "acknowledged_at": INSTANT,
+    },
+    nullable=frozenset({"operation_type", "resolved_at", "acknowledged_at"}),
+)
+
+#: Silences. NULL in ``operation_type`` or ``alert_type`` means all of them.
+SNOOZES = FrameSchema(
+    "snoozes",
+    {"operation_type": pl.String, "alert_type": pl.String, "created_at": INSTANT, "snooze_until": INSTANT},
+    nullable=frozenset({"operation_type", "alert_type"}),
+)
+
+#: Result of `v_merge_bottleneck_analysis`, one row per merge. A phase that did not happen is NULL, and so is its share.
+MERGE_BOTTLENECKS = FrameSchema(
+    "merge bottlenecks",
+    {
+        "merge_id": pl.String,
+        "branch_from": pl.String,
+        "branch_into": pl.String,
+        "merge_start": INSTANT,
+        "lca_find_ms": pl.Float64,
+        "conflict_detect_ms": pl.Float64,
+        "auto_resolve_ms": pl.Float64,
+        "total_merge_ms": pl.Float64,
+        "primary_bottleneck": pl.String,
+        "lca_percent": pl.Float64,
+        "conflict_detect_percent": pl.Float64,
+        "resolution_percent": pl.Float64,
+        "sla_status": pl.String,
+    },
+    nullable=frozenset(
+        {
+            "lca_find_ms",
+            "conflict_detect_ms",
+            "auto_resolve_ms",
+            "total_merge_ms",
+            "lca_percent",
+            "conflict_detect_percent",
+            "resolution_percent",
+        }
+    ),
+)
+
+#: Result of `v_merge_success_rate_analysis`, one row per hour. Times are NULL where no duration is known.
+MERGE_SUCCESS_RATES = FrameSchema(
+    "merge success rates",
+    {
+        "hour": INSTANT,
+        "total_attempts": pl.Int64,
+        "auto_resolved": pl.Int64,
+        "manual_resolved": pl.Int64,
+        "rejected": pl.Int64,
+        "auto_resolve_percent": pl.Float64,
+        "manual_resolve_percent": pl.Float64,
+        "rejection_rate_percent": pl.Float64,
+        "avg_merge_ms": pl.Float64,
+        "p99_merge_ms": pl.Float64,
+        "undecided": pl.Int64,
+    },
+    nullable=frozenset({"avg_merge_ms", "p99_merge_ms"}),
+)
+
+#: Result of `v_merge_conflict_hotspots`, one row per pair of branches. Times are NULL where no duration is known.
+MERGE_HOTSPOTS = FrameSchema(
+    "merge conflict hotspots",
+    {
+        "branch_from": pl.String,
+        "branch_into": pl.String,
+        "merge_attempts": pl.Int64,
+        "conflict_count": pl.Int64,
+        "conflict_rate_percent": pl.Float64,
+        "avg_conflict_resolve_ms": pl.Float64,
+        "max_conflict_resolve_ms": pl.Float64,
+        "p99_conflict_resolve_ms": pl.Float64,
+    },
+    nullable=frozenset({"avg_conflict_resolve_ms", "max_conflict_resolve_ms", "p99_conflict_resolve_ms"}),
+)
+
+#: Result of `v_merge_phase_timeline`, one row per minute and phase.
+MERGE_PHASES = FrameSchema(
+    "merge phase timeline",
+    {"time_window": INSTANT, "phase": pl.String, "p99_phase_ms": pl.Float64, "sample_count": pl.Int64},
+)
+
+#: Result of `v_baseline_recalc_health`, one row per operation. Hours are NULL where no update is known.
+BASELINE_HEALTH = FrameSchema(
+    "baseline health",
+    {
+        "operation_type": pl.String,
+        "is_active": pl.Boolean,
+        "freshness": pl.String,
+        "hours_since_update": pl.Float64,
+        "sample_count": pl.Int64,
+        "p99_ms": pl.Float64,
+        "created_at": INSTANT,
+    },
+    nullable=frozenset({"hours_since_update"}),
+)
+
+#: Result of `v_baseline_recalc_execution_summary`, one row per date. Durations are NULL where none had ended.
+EXECUTION_SUMMARIES = FrameSchema(
+    "recalculation summaries",
+    {
+        "execution_day": pl.Date,
+        "total_operations_updated": pl.Int64,
+        "successful": pl.Int64,
+        "timeouts": pl.Int64,
+        "errors": pl.Int64,
+        "success_rate_percent": pl.Float64,
+        "avg_duration_sec": pl.Float64,
+        "max_duration_sec": pl.Float64,
+        "running": pl.Int64,
+    },
+    nullable=frozenset({"avg_duration_sec", "max_duration_sec"}),
+)
+
+#: Result of `v_notification_delivery_status`, one row per hour and status. The average is NULL where none is known.
+DELIVERY_STATUS = FrameSchema(
+    "notification delivery status",
+    {
+        "hour": INSTANT,
+        "status": pl.String,
+        "notification_count": pl.Int64,
+        "avg_delivery_time_seconds": pl.Float64,
+        "min_retries": pl.Int64,
+        "max_retries": pl.Int64,
+    },
+    nullable=frozenset({"avg_delivery_time_seconds"}),
+)
+
+#: Result of `v_current_findings`, one row per open alert.
+CURRENT_FINDINGS = FrameSchema(
+    "current findings",
+    {
+        "operation_type": pl.String,
+        "alert_type": pl.String,
+        "severity": pl.String,
+        "since": INSTANT,
+        "last_seen_at": INSTANT,
+        "is_snoozed": pl.Boolean,
+        "is_acknowledged": pl.Boolean,
+        "evidence": pl.String,
+        "advice": pl.String,
+        "alert_id": pl.Int64,
+    },
+    nullable=frozenset({"operation_type"}),
+)

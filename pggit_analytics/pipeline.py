@@ -21,8 +21,8 @@ from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalcula
 from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.config import Settings
 from pggit_analytics.frames import CORRELATIONS
+from pggit_analytics.parity import TWINS, Parameters
 from pggit_analytics.parity import Inputs as EngineInputs
-from pggit_analytics.parity import Parameters
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.extract import (
     Metrics,
@@ -32,6 +32,7 @@ from pggit_analytics.postgres.extract import (
     extract_metrics,
     extract_operation_types,
 )
+from pggit_analytics.postgres.extract_dashboards import extract_dashboards
 from pggit_analytics.postgres.parity_check import Comparison, compare
 from pggit_analytics.postgres.sources import Source, configured, native
 from pggit_analytics.postgres.write_back import Findings, RunRecord, WriteResult, record_failed_run, write_back
@@ -179,7 +180,7 @@ def gather(target: Target, parameters: MonitorParameters) -> Inputs:
 
 def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
     """What the detectors say about each operation by itself; pure. Nothing is correlated yet."""
-    metrics, as_of, hours = inputs.metrics.frame, inputs.as_of, parameters.lookback_hours
+    metrics, as_of, hours = _watched(inputs, parameters), inputs.as_of, parameters.lookback_hours
     degradations = detect_performance_degradation(metrics, as_of=as_of, lookback_days=combined_days(hours))
     outliers = detect_anomalies_statistical(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours)
     return Findings(
@@ -188,8 +189,16 @@ def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
         correlations=CORRELATIONS.empty(),
         thresholds=detect_threshold_exceeded(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours),
         operations=parameters.operations,
-        seen_operation_types=_seen(metrics),
+        seen_operation_types=_seen(inputs.metrics.frame),
     )
+
+
+def _watched(inputs: Inputs, parameters: MonitorParameters) -> pl.DataFrame | pl.LazyFrame:
+    """The metrics of the tracked operations, or of those asked for by name."""
+    untracked = inputs.operation_types.filter(~pl.col("is_tracked"))["operation_type"].to_list()
+    if parameters.operations or not untracked:
+        return inputs.metrics.frame
+    return inputs.metrics.frame.filter(~pl.col("operation_type").is_in(untracked))
 
 
 def correlate(inputs: Inputs, parameters: MonitorParameters, findings: Findings) -> Findings:
@@ -310,7 +319,8 @@ def compare_engines(
             operation_types,
             extract_active_baselines(database, as_of),
             extract_held_operations(database),
+            **extract_dashboards(database, as_of)._asdict(),
         )
         progress("Comparing")
         with database.connect() as connection:
-            return compare(connection, inputs, defaults)
+            return compare(connection, inputs, defaults, TWINS)

@@ -38,13 +38,16 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import psycopg
 from psycopg import errors
 
 from pggit_analytics.errors import DatabaseUnavailable, InvalidArgument
 from pggit_analytics.postgres.connection import Database, translated
+
+if TYPE_CHECKING:
+    from pggit_analytics.merge_recorder import Merge
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,8 +72,31 @@ _COPY = """
     ) FROM STDIN
 """
 
+# The columns are those of `MergeRow`. Without a conflict target no right to read is needed. A merge that is there
+# already stays as it is.
+_INSERT_MERGE = """
+    INSERT INTO merge_relationships (
+        merge_id, branch_from, branch_into, created_at, resolution_strategy, status, duration_ms
+    )
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT DO NOTHING
+"""
+
 #: trace id of the innermost enclosing block that has one
 _enclosing_trace: ContextVar[str | None] = ContextVar("pggit_analytics_enclosing_trace", default=None)
+
+
+class MergeRow(NamedTuple):
+    """One row of ``merge_relationships``, as text."""
+
+    merge_id: str
+    branch_from: str
+    branch_into: str
+    #: when the merge began
+    created_at: str
+    resolution_strategy: str | None
+    status: str
+    duration_ms: str
 
 
 class _Row(NamedTuple):
@@ -80,9 +106,18 @@ class _Row(NamedTuple):
     sequence: int
     #: as COPY takes them
     values: tuple[str | None, ...]
+    #: the merge that was timed, if it was one
+    merge: MergeRow | None = None
 
 
-class _Labels(NamedTuple):
+class _Refused(NamedTuple):
+    """A message for each row of a batch that the database refused."""
+
+    timings: list[str]
+    merges: list[str]
+
+
+class SpanLabels(NamedTuple):
     """What a caller may say about a timing besides its operation."""
 
     trace_id: str | None
@@ -116,14 +151,14 @@ class _Buffer:
         self.dropped = 0
         self.written = 0
 
-    def put(self, values: tuple[str | None, ...]) -> bool:
+    def put(self, values: tuple[str | None, ...], merge: MergeRow | None = None) -> bool:
         """Add a row, for which the oldest may have to go; False when closed."""
         with self._changed:
             if self._is_closed:
                 self.dropped += 1
                 return False
             self._sequence += 1
-            self._pending.append(_Row(self._sequence, values))
+            self._pending.append(_Row(self._sequence, values, merge))
             self._drop_oldest()
             if len(self._pending) == 1 or self._is_due():
                 self._changed.notify_all()
@@ -220,15 +255,15 @@ class _Sink:
         self._connection: psycopg.Connection | None = None
         self._stack = ExitStack()
         #: transaction whose COMMIT got no answer, and the rows it refused
-        self._unconfirmed: tuple[str, list[str]] | None = None
+        self._unconfirmed: tuple[str, _Refused] | None = None
 
     @property
     def is_in_doubt(self) -> bool:
         """Whether the last batch may have been committed although its write failed."""
         return self._unconfirmed is not None
 
-    def write(self, rows: list[_Row]) -> list[str]:
-        """Write a batch in one transaction, once; returns a message for each row the database refused.
+    def write(self, rows: list[_Row]) -> _Refused:
+        """Write a batch in one transaction, once; returns what the database refused.
 
         After an error write the same batch again, or if not `is_in_doubt` any other.
 
@@ -249,14 +284,14 @@ class _Sink:
             self.close()
             raise
 
-    def _write(self, rows: list[_Row]) -> list[str]:
+    def _write(self, rows: list[_Row]) -> _Refused:
         with translated(self._database):
             connection = self._open()
             if self._unconfirmed and self._was_committed(connection, self._unconfirmed[0]):
                 refused = self._unconfirmed[1]
             else:
                 found = connection.execute("SELECT pg_current_xact_id()::TEXT").fetchone()
-                refused = _copy(connection, rows)
+                refused = _Refused(_copy(connection, rows), _insert_merges(connection, rows))
                 self._unconfirmed = (str(found and found[0]), refused)
                 connection.commit()
             self._unconfirmed = None
@@ -320,6 +355,24 @@ def _copy(connection: psycopg.Connection, rows: list[_Row]) -> list[str]:
         return []
     middle = len(rows) // 2
     return _copy(connection, rows[:middle]) + _copy(connection, rows[middle:])
+
+
+def _insert_merges(connection: psycopg.Connection, rows: list[_Row]) -> list[str]:
+    """Insert the merges among the rows inside the running transaction; returns a message for each refused one.
+
+    Their timings are kept when the table is missing or closed to the role: it is needed for merges alone.
+    """
+    refused = []
+    for merge in (row.merge for row in rows if row.merge is not None):
+        try:
+            with connection.transaction():
+                connection.execute(_INSERT_MERGE.encode(), merge)
+        except (psycopg.Error, UnicodeError) as exc:
+            if isinstance(exc, psycopg.OperationalError):
+                raise
+            diagnostic = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
+            refused.append(diagnostic or type(exc).__name__)
+    return refused
 
 
 class Recorder:
@@ -393,7 +446,24 @@ class Recorder:
             metadata: a JSON object; None = none.
             new_trace: start a trace, so that blocks inside have it as parent.
         """
-        return Span(self, operation_type, _Labels(trace_id, parent_id, metadata), new_trace)
+        return Span(self, operation_type, SpanLabels(trace_id, parent_id, metadata), new_trace)
+
+    def merge(self, branch_from: str, branch_into: str, *, metadata: Mapping[str, Any] | None = None) -> Merge:
+        """Time a merge as a ``with`` block, with its phases and how it ended: see `pggit_analytics.merge_recorder`.
+
+        Args:
+            branch_from: the branch that is merged, 1 to 2000 bytes.
+            branch_into: the branch that takes it, 1 to 2000 bytes.
+            metadata: a JSON object for the ``merge_branches`` metric; None = none.
+        """
+        from pggit_analytics.merge_recorder import Merge
+
+        return Merge(self, branch_from, branch_into, SpanLabels(None, None, metadata))
+
+    def note_merge_fault(self, exc: Exception) -> None:
+        """Say that something about a merge cannot be recorded; its timing is."""
+        self._last_error = _message(exc)
+        self._logger.warning("a merge cannot be recorded as it should be: %s", self._last_error)
 
     def record(
         self,
@@ -420,7 +490,7 @@ class Recorder:
         except Exception as exc:
             self._refuse(exc)
         else:
-            self._record(operation_type, duration, _Labels(trace_id, parent_id, metadata, created_at))
+            self._record(operation_type, duration, SpanLabels(trace_id, parent_id, metadata, created_at))
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Have everything recorded so far written; False when that took longer than the limit."""
@@ -450,13 +520,13 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _record(self, operation_type: str, duration: str, labels: _Labels) -> None:
+    def _record(self, operation_type: str, duration: str, labels: SpanLabels, merge: MergeRow | None = None) -> None:
         try:
             values = (
-                _checked_text("operation_type", operation_type),
+                checked_text("operation_type", operation_type),
                 duration,
                 _instant_text(labels.created_at),
-                None if labels.trace_id is None else _checked_text("trace_id", labels.trace_id),
+                None if labels.trace_id is None else checked_text("trace_id", labels.trace_id),
                 _parent_text(labels.parent_id),
                 _metadata_text(labels.metadata),
             )
@@ -464,7 +534,7 @@ class Recorder:
             self._refuse(exc)
             return
         try:
-            if self._buffer.put(values):
+            if self._buffer.put(values, merge):
                 self._ensure_thread()
         except Exception as exc:  # no thread to be had: the next timing tries again
             self._last_error = _message(exc)
@@ -497,7 +567,7 @@ class Recorder:
                     self._logger.info("timings are being written again; %d dropped so far", self.dropped)
                 failures = 0
                 self._note_refused(refused)
-                self._buffer.settle(len(refused))
+                self._buffer.settle(len(refused.timings))
         self._sink.close()
 
     def _note_failure(self, exc: Exception, *, is_first: bool) -> None:
@@ -505,10 +575,11 @@ class Recorder:
         if is_first:
             self._logger.warning("timings cannot be written, they are kept and tried again: %s", self._last_error)
 
-    def _note_refused(self, messages: list[str]) -> None:
-        if messages:
-            self._last_error = f"the database refused a timing: {messages[-1]}"
-            self._logger.warning("the database refused %d timings: %s", len(messages), messages[-1])
+    def _note_refused(self, refused: _Refused) -> None:
+        for what, messages in (("timing", refused.timings), ("merge", refused.merges)):
+            if messages:
+                self._last_error = f"the database refused a {what}: {messages[-1]}"
+                self._logger.warning("the database refused %d %ss: %s", len(messages), what, messages[-1])
 
     def _start_empty_after_fork(self) -> None:
         self._thread = None
@@ -526,7 +597,7 @@ class Span:
         metadata: may be added to inside the block.
     """
 
-    def __init__(self, recorder: Recorder, operation_type: str, labels: _Labels, new_trace: bool) -> None:
+    def __init__(self, recorder: Recorder, operation_type: str, labels: SpanLabels, new_trace: bool) -> None:
         self._recorder = recorder
         self._operation_type = operation_type
         self._labels = labels
@@ -558,8 +629,18 @@ class Span:
         if error is not None:
             metadata = {**_own_metadata(metadata), "error": error.__name__}
         whole_us = (elapsed_ns + 500) // 1000
-        labels = _Labels(self.trace_id, self._parent_id, metadata or None)
-        self._recorder._record(self._operation_type, f"{whole_us // 1000}.{whole_us % 1000:03d}", labels)
+        duration = f"{whole_us // 1000}.{whole_us % 1000:03d}"
+        labels = SpanLabels(self.trace_id, self._parent_id, metadata or None)
+        merge = self._merge_row(duration, has_failed=error is not None)
+        self._recorder._record(self._operation_type, duration, labels, merge)
+
+    def _again(self) -> Span:
+        """Another one like it, for the next call of a decorated function."""
+        return Span(self._recorder, self._operation_type, self._labels, self._new_trace)
+
+    def _merge_row(self, duration: str, *, has_failed: bool) -> MergeRow | None:  # noqa: ARG002
+        """The merge that was timed: none, unless it is a `Merge`."""
+        return None
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The function, timed; of a coroutine function from its start to its end."""
@@ -567,14 +648,14 @@ class Span:
 
             @functools.wraps(function)
             async def timed_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with Span(self._recorder, self._operation_type, self._labels, self._new_trace):
+                with self._again():
                     return await function(*args, **kwargs)
 
             return cast("Callable[P, R]", timed_coroutine)
 
         @functools.wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Span(self._recorder, self._operation_type, self._labels, self._new_trace):
+            with self._again():
                 return function(*args, **kwargs)
 
         return timed
@@ -584,7 +665,7 @@ def _message(exc: Exception) -> str:
     return str(exc) or type(exc).__name__
 
 
-def _checked_text(name: str, value: object) -> str:
+def checked_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidArgument(f"{name} is of type {type(value).__name__}, expected str")
     if not 1 <= len(value.encode()) <= _LONGEST_TEXT_BYTES or "\0" in value:
@@ -594,7 +675,7 @@ def _checked_text(name: str, value: object) -> str:
 
 def _parent_text(parent_id: str | None) -> str | None:
     parent = _enclosing_trace.get() if parent_id is None else parent_id
-    return None if parent is None else _checked_text("parent_id", parent)
+    return None if parent is None else checked_text("parent_id", parent)
 
 
 def _duration_text(duration_ms: float | Decimal) -> str:

@@ -7,11 +7,22 @@ from contextlib import contextmanager
 
 import polars as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from pggit_analytics.postgres.deploy import Deployment, DeploymentStatus
+from pggit_analytics.postgres.retention import Retention
+from pggit_analytics.postgres.rollback import Rollback
 from pggit_analytics.report.summary import Summary, milliseconds
 
 _STYLES = {"CRITICAL": "bold red", "WARNING": "yellow", "INFO": "cyan"}
@@ -52,11 +63,12 @@ def show_summary(summary: Summary, console: Console, *, rows: int = 8) -> None:
     console.print(
         f"\n[bold]As of {summary.as_of:%Y-%m-%d %H:%M} UTC[/bold], {summary.rows_read:,} timings read", style="default"
     )
-    if not (summary.slow_operations or summary.slow_groups or summary.slow_calls):
+    if not (summary.slow_operations or summary.slow_groups or summary.slow_calls or summary.over_threshold):
         console.print("Nothing got slow.", style="green")
     _show_slow_operations(summary, console, rows)
     _show_groups(summary, console)
     _show_calls(summary, console, rows)
+    _show_over_threshold(summary, console)
 
 
 def _show_slow_operations(summary: Summary, console: Console, rows: int) -> None:
@@ -104,6 +116,14 @@ def _show_calls(summary: Summary, console: Console, rows: int) -> None:
     _show_rest(len(summary.slow_calls) - rows, console)
 
 
+def _show_over_threshold(summary: Summary, console: Console) -> None:
+    """Calls over the limit of operations that the table of single calls does not show."""
+    shown = {call.operation_type for call in summary.slow_calls}
+    rest = [f"{name} ({count})" for name, count in summary.over_threshold if name not in shown]
+    if rest:
+        console.print(Text(f"\nCalls over the limit of the baseline: {', '.join(rest)}"))
+
+
 def show_recalculations(recalculations: pl.DataFrame, console: Console) -> None:
     """What became of the baselines, and the reasons below the table."""
     table = _table("Baselines", "operation", "status", ">p99 before", ">now", ">change", ">samples")
@@ -138,6 +158,8 @@ def show_deployment(deployment: Deployment, console: Console) -> None:
     )
     for change in deployment.changes:
         console.print(f"  {change}", markup=False)
+    for migration in deployment.migrations:
+        console.print(f"  {migration} applied", markup=False)
     for notice in deployment.notices:
         console.print(f"  note: {notice}", markup=False)
 
@@ -159,6 +181,59 @@ def show_status(status: DeploymentStatus, console: Console) -> None:
             console.print(f"  {word}: {name}", markup=False)
     if not status.is_current:
         console.print(f"Run: pggit-analytics db deploy --schema {status.schema}", markup=False)
+
+
+def show_rollback(rollback: Rollback, console: Console) -> None:
+    """What a rollback took out, what stays and who will miss it."""
+    verb = "would be" if rollback.dry_run else "are"
+    console.print(
+        f"Schema {rollback.schema}, stage {rollback.stage}: {len(rollback.dropped)} objects {verb} dropped, "
+        f"{len(rollback.kept)} functions stay; tables and rows are untouched",
+        markup=False,
+    )
+    for word, names in (
+        ("would drop" if rollback.dry_run else "dropped", rollback.dropped),
+        ("kept, views that stay need it", rollback.kept),
+        ("fails from now on, calls what is gone", rollback.callers),
+    ):
+        for name in names:
+            console.print(f"  {word}: {name}", markup=False, soft_wrap=True)
+    console.print(f"To restore them: pggit-analytics db deploy --schema {rollback.schema}", markup=False)
+
+
+def show_retention(retention: Retention, console: Console) -> None:
+    """How many rows went."""
+    verb = "would be deleted" if retention.dry_run else "deleted"
+    console.print(f"Schema {retention.schema}, as of {retention.as_of:%Y-%m-%d %H:%M %Z}, {verb}:", markup=False)
+    for kind, rows in retention.rows.items():
+        console.print(f"  {kind:15}{rows:>14,}", markup=False)
+
+
+@contextmanager
+def deletion_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Call what this yields with a kind, the rows of it deleted so far and how many there were; a bar on stderr.
+
+    Without a terminal each kind is one plain line when it begins.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def tell(kind: str, deleted: int, total: int) -> None:
+            if deleted == 0:
+                console.print(f"{kind}: {total:,} old rows ...", markup=False)
+
+        yield tell
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def update(kind: str, deleted: int, total: int) -> None:
+            if kind not in tasks:
+                tasks[kind] = progress.add_task(kind, total=total)
+            progress.update(tasks[kind], completed=deleted, total=max(total, deleted))
+
+        yield update
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -42,6 +42,8 @@ from pggit_analytics.postgres.catalog import (
     set_local_path,
 )
 from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.migrations import KIND as MIGRATION
+from pggit_analytics.postgres.migrations import Migration, pending, read_migrations
 from pggit_analytics.resources import directory
 from pggit_analytics.version import __version__
 
@@ -95,12 +97,14 @@ class Deployment:
     unchanged: tuple[str, ...]
     #: changes to what existed, in words: columns and keys added, functions and views dropped to be made again
     changes: tuple[str, ...]
+    #: migrations applied to the tables that were there
+    migrations: tuple[str, ...]
     #: what the administrator should know, such as roles that could not be created
     notices: tuple[str, ...]
 
     @property
     def is_unchanged(self) -> bool:
-        return not (self.created or self.replaced or self.changes)
+        return not (self.created or self.replaced or self.changes or self.migrations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +159,18 @@ class _Preparation:
 
 
 @dataclass(frozen=True, slots=True)
+class _Migrations:
+    #: not applied yet
+    to_record: list[Migration]
+    #: of these, the ones that have tables to work on
+    to_run: list[Migration]
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
     preparations: list[_Preparation]
     to_run: list[Source]
+    migrations: _Migrations
 
 
 def deploy(database: Database, *, dry_run: bool = False) -> Deployment:
@@ -174,11 +187,15 @@ def deploy(database: Database, *, dry_run: bool = False) -> Deployment:
     check_schema_name(database.schema)
     with database.connect() as connection, _permission_explained(database):
         notices = _collected_notices(connection)
-        _begin(connection, database.schema)
+        begin(connection, database.schema)
+        migrations = _pending_migrations(connection, database)
+        for migration in migrations.to_run:
+            if migration.is_before_tables:
+                _run(connection, migration)
         survey = _surveyed(connection, database.schema)
-        plan = _planned(connection, database, survey)
+        plan = _planned(connection, database, survey, migrations)
         _apply(connection, database.schema, plan)
-        _record(connection, survey.sources, plan.to_run)
+        _record(connection, survey.sources, plan)
         if dry_run:
             connection.rollback()
     return _report(database.schema, dry_run, survey, plan, notices)
@@ -197,18 +214,23 @@ def status(database: Database) -> DeploymentStatus:
     with database.connect() as connection:
         actual = read_catalog(connection, database.schema)
         recorded = _recorded(connection, actual)
+        applied = _applied(recorded)
+        migrations = read_migrations() if _holds_tables(sources, actual) else []
         roles = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
     objects = [source for source in sources if source.kind != "role"]
     there = [source for source in objects if _exists(source, actual)]
     current = [source for source in there if _recorded_md5(source, recorded) == source.md5]
     known = {(source.kind, source.name) for source in sources} | {_PACKAGE}
+    known |= {(MIGRATION, migration.name) for migration in migrations}
     return DeploymentStatus(
         schema=database.schema,
         package_version=__version__,
         installed_version=_installed_version(recorded),
         current=_names(current),
-        missing=_names(source for source in objects if source not in there),
-        outdated=_names(source for source in there if source not in current),
+        missing=_names(source for source in objects if source not in there)
+        + tuple(str(migration) for migration in migrations if migration.name not in applied),
+        outdated=_names(source for source in there if source not in current)
+        + tuple(str(m) for m in migrations if applied.get(m.name, m.md5) != m.md5),
         obsolete=tuple(f"{kind} {name}" for kind, name in sorted(recorded) if (kind, name) not in known),
         missing_roles=tuple(
             source.name
@@ -259,8 +281,8 @@ def _ordered(sources: list[Source], known: set[str]) -> list[Source]:
         raise PggitAnalyticsError(f"SQL files require each other: {', '.join(exc.args[1])}") from exc
 
 
-def _begin(connection: psycopg.Connection, schema: str) -> None:
-    """Start the transaction as the only deployment of this schema, whatever the role's default settings are."""
+def begin(connection: psycopg.Connection, schema: str) -> None:
+    """Start the transaction as the only deployment or rollback of this schema, whatever the role's settings are."""
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     # Sources are UTF-8; their string literals hold no backslash escapes; faulty bodies are to fail here.
     connection.execute("SET LOCAL client_encoding TO 'UTF8'")
@@ -288,6 +310,23 @@ def _expected_catalog(connection: psycopg.Connection, sources: list[Source]) -> 
         return read_catalog(connection, scratch), is_complete
 
 
+def _pending_migrations(connection: psycopg.Connection, database: Database) -> _Migrations:
+    actual = read_catalog(connection, database.schema)
+    applied = _applied(_recorded(connection, actual))
+    place = f"schema {database.schema} of {database.place}"
+    to_record = pending(read_migrations(), applied, place)
+    return _Migrations(to_record, to_record if _holds_tables(read_sources(), actual) else [])
+
+
+def _applied(recorded: _Recorded) -> dict[str, str]:
+    """Name and MD5 of the migrations applied before."""
+    return {name: md5 for (kind, name), (md5, _) in recorded.items() if kind == MIGRATION}
+
+
+def _holds_tables(sources: list[Source], actual: Catalog) -> bool:
+    return any(source.kind == "table" and _exists(source, actual) for source in sources)
+
+
 def _surveyed(connection: psycopg.Connection, schema: str) -> _Survey:
     sources = read_sources()
     expected, is_complete = _expected_catalog(connection, sources)
@@ -295,7 +334,7 @@ def _surveyed(connection: psycopg.Connection, schema: str) -> _Survey:
     return _Survey(sources, expected, is_complete, actual, _recorded(connection, actual))
 
 
-def _planned(connection: psycopg.Connection, database: Database, survey: _Survey) -> _Plan:
+def _planned(connection: psycopg.Connection, database: Database, survey: _Survey, migrations: _Migrations) -> _Plan:
     """How to get from what is there to what the files make; every preparation has been tried.
 
     Raises:
@@ -313,7 +352,7 @@ def _planned(connection: psycopg.Connection, database: Database, survey: _Survey
     if differences:
         raise IncompatibleDatabase(_refusal(database, differences), tuple(differences))
     to_run = [source for source in survey.sources if _has_to_run(source, survey, dropped)]
-    return _Plan(additions + drops, to_run)
+    return _Plan(additions + drops, to_run, migrations)
 
 
 def _foreign_by_name(sources: list[Source], actual: Catalog) -> list[str]:
@@ -484,11 +523,14 @@ def _apply(connection: psycopg.Connection, schema: str, plan: _Plan) -> None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     for preparation in plan.preparations:
         connection.execute(preparation.statement)
-    for source in plan.to_run:
-        _run(connection, source)
+    files: list[Source | Migration] = [source for source in plan.to_run if source.kind == "table"]
+    files += [migration for migration in plan.migrations.to_run if not migration.is_before_tables]
+    files += [source for source in plan.to_run if source.kind != "table"]
+    for file in files:
+        _run(connection, file)
 
 
-def _run(connection: psycopg.Connection, source: Source) -> None:
+def _run(connection: psycopg.Connection, source: Source | Migration) -> None:
     try:
         connection.execute(source.text.encode())
     except (errors.InsufficientPrivilege, psycopg.OperationalError):
@@ -519,9 +561,10 @@ def _installed_version(recorded: _Recorded) -> str | None:
     return recorded[_PACKAGE][1] if _PACKAGE in recorded else None
 
 
-def _record(connection: psycopg.Connection, sources: list[Source], run: list[Source]) -> None:
+def _record(connection: psycopg.Connection, sources: list[Source], plan: _Plan) -> None:
     """Write down what was installed; rows that would stay the same are not touched."""
-    rows = [(source.kind, source.name, source.md5, __version__) for source in run]
+    rows = [(source.kind, source.name, source.md5, __version__) for source in plan.to_run]
+    rows += [(MIGRATION, m.name, m.md5, __version__) for m in plan.migrations.to_record]
     everything = "".join(source.md5 for source in sources).encode()
     rows.append((*_PACKAGE, hashlib.md5(everything, usedforsecurity=False).hexdigest(), __version__))
     with connection.cursor() as cursor:
@@ -562,6 +605,7 @@ def _report(schema: str, dry_run: bool, survey: _Survey, plan: _Plan, notices: l
         replaced=_names(replaced),
         unchanged=_names(source for source in survey.sources if source not in created and source not in replaced),
         changes=tuple(preparation.description for preparation in plan.preparations),
+        migrations=tuple(str(migration) for migration in plan.migrations.to_run),
         notices=tuple(dict.fromkeys(notices)),
     )
 

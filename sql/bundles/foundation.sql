@@ -27,6 +27,7 @@ SET LOCAL search_path TO :"schema", pg_temp;
 \ir ../tables/analytics_settings.sql
 \ir ../tables/baseline_recalc_execution.sql
 \ir ../tables/deployed_objects.sql
+\ir ../tables/merge_relationships.sql
 \ir ../tables/performance_baseline_history.sql
 \ir ../tables/performance_baselines.sql
 \ir ../tables/performance_metrics.sql

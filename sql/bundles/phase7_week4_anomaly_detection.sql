@@ -4,6 +4,7 @@
 \ir foundation.sql
 
 \ir ../functions/integer_sqrt.sql
+\ir ../functions/p99_between.sql
 \ir ../functions/detect_anomalies_statistical.sql
 \ir ../functions/detect_combined_anomalies.sql
 \ir ../functions/detect_performance_degradation.sql

@@ -47,36 +47,37 @@ BEGIN
     v_start := p_as_of - make_interval(hours => 24 * p_lookback_days);
     v_middle := p_as_of - make_interval(hours => 12 * p_lookback_days);
 
-    SELECT count(*), percentile_cont(0.99) WITHIN GROUP (ORDER BY (m.duration_ms * 1000)::BIGINT::FLOAT8)
-    INTO v_old_count, v_old
-    FROM performance_metrics AS m
-    WHERE m.operation_type = p_operation_type
-      AND m.created_at >= v_start
-      AND m.created_at < v_middle;
+    SELECT h.row_count, h.p99 INTO v_old_count, v_old
+    FROM p99_between(p_operation_type, v_start, v_middle - INTERVAL '1 microsecond') AS h;
 
     IF v_old_count < 5 OR v_old = 0 THEN
         RETURN;
     END IF;
 
-    SELECT count(*), percentile_cont(0.99) WITHIN GROUP (ORDER BY (m.duration_ms * 1000)::BIGINT::FLOAT8)
-    INTO v_new_count, v_new
-    FROM performance_metrics AS m
-    WHERE m.operation_type = p_operation_type
-      AND m.created_at BETWEEN v_middle AND p_as_of;
+    SELECT h.row_count, h.p99 INTO v_new_count, v_new
+    FROM p99_between(p_operation_type, v_middle, p_as_of) AS h;
 
     v_degradation := 100 * (v_new - v_old) / v_old;
     IF v_new_count < 5 OR v_degradation <= p_threshold_percent::FLOAT8 THEN
         RETURN;
     END IF;
 
-    WITH daily AS (
-        SELECT
-            (m.created_at AT TIME ZONE 'UTC')::DATE AS utc_date,
-            percentile_cont(0.99) WITHIN GROUP (ORDER BY (m.duration_ms * 1000)::BIGINT::FLOAT8) AS p99
-        FROM performance_metrics AS m
-        WHERE m.operation_type = p_operation_type
-          AND m.created_at BETWEEN v_start AND p_as_of
-        GROUP BY 1
+    WITH dates AS (
+        SELECT d.utc_start, (d.utc_start AT TIME ZONE 'UTC')::DATE AS utc_date
+        FROM generate_series(
+            date_bin('24 hours', v_start, TIMESTAMPTZ '2000-01-01 00:00+00'), p_as_of, '24 hours'
+        ) AS d (utc_start)
+    ),
+
+    daily AS MATERIALIZED (
+        SELECT d.utc_date, h.p99
+        FROM dates AS d
+        CROSS JOIN LATERAL p99_between(
+            p_operation_type,
+            greatest(d.utc_start, v_start),
+            least(d.utc_start + INTERVAL '24 hours' - INTERVAL '1 microsecond', p_as_of)
+        ) AS h
+        WHERE h.row_count > 0
     ),
 
     means AS (

@@ -11,18 +11,23 @@ DECLARE
         'performance_operation_types', 'performance_metrics', 'merge_relationships', 'performance_baselines',
         'performance_baseline_history', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
         'alert_notification_log', 'analysis_runs', 'performance_anomalies', 'performance_degradations',
-        'performance_correlations', 'deployed_objects'];
+        'performance_correlations', 'scheduled_jobs', 'job_runs', 'active_scheduler', 'deployed_objects'];
     v_queue     CONSTANT TEXT :=
         'notification_queue_id, webhook_id, alert_id, dedup_key, status, retry_count, next_retry_at, created_at, '
         'delivered_at, leased_until, last_error';
-    -- pggit_pipeline reads everything; addresses are ciphertext without the master key.
-    v_look      CONSTANT TEXT[] := v_read || ARRAY[
+    v_closed    CONSTANT TEXT[] := ARRAY[
         'alert_notification_queue', 'alert_notification_settings', 'alert_notification_webhooks', 'analytics_settings'];
-    v_append    CONSTANT TEXT[] := ARRAY['performance_operation_types', 'performance_metrics', 'merge_relationships'];
-    v_write     CONSTANT TEXT[] := ARRAY[
-        'performance_baselines', 'performance_baseline_history', 'baseline_recalc_execution', 'performance_alerts',
-        'alert_snooze', 'alert_notification_queue', 'alert_notification_log', 'analysis_runs',
-        'performance_anomalies', 'performance_degradations', 'performance_correlations'];
+    -- pggit_pipeline reads everything; addresses are ciphertext without the master key.
+    v_look      CONSTANT TEXT[] := v_read || v_closed;
+    -- It writes no more than each table needs: timings and histories only grow, results of a run are replaced whole.
+    v_append    CONSTANT TEXT[] := ARRAY[
+        'performance_operation_types', 'performance_metrics', 'merge_relationships', 'performance_baseline_history',
+        'alert_notification_log'];
+    v_change    CONSTANT TEXT[] := ARRAY[
+        'performance_baselines', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
+        'alert_notification_queue', 'analysis_runs', 'job_runs'];
+    v_replace   CONSTANT TEXT[] := ARRAY[
+        'performance_anomalies', 'performance_degradations', 'performance_correlations', 'active_scheduler'];
     v_reader    CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_reader');
     v_pipeline  CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_pipeline');
     v_object    RECORD;
@@ -32,6 +37,11 @@ BEGIN
     END IF;
     IF v_pipeline THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO pggit_pipeline', v_schema);
+        -- A privilege of the whole database, which everybody has unless it was revoked: its owner's to give.
+        IF NOT has_database_privilege('pggit_pipeline', current_database(), 'TEMPORARY') THEN
+            RAISE NOTICE 'pggit_analytics: the role pggit_pipeline may not make temporary tables, which findings pass through; have the owner of the database run GRANT TEMPORARY ON DATABASE % TO pggit_pipeline',
+                quote_ident(current_database());
+        END IF;
     END IF;
 
     FOR v_object IN
@@ -48,6 +58,13 @@ BEGIN
         WHERE c.relnamespace = v_namespace AND c.relkind IN ('r', 'p') AND c.relname = ANY (v_look)
         ORDER BY c.relname, s.sequence
     LOOP
+        -- The default privileges of the installing role may have opened them.
+        IF v_object.name = ANY (v_closed) THEN
+            EXECUTE format('REVOKE ALL ON %I FROM PUBLIC', v_object.name);
+            IF v_reader THEN
+                EXECUTE format('REVOKE ALL ON %I FROM pggit_reader', v_object.name);
+            END IF;
+        END IF;
         IF v_reader AND v_object.name = ANY (v_read) THEN
             EXECUTE format('GRANT SELECT ON %I TO pggit_reader', v_object.name);
         END IF;
@@ -56,13 +73,16 @@ BEGIN
         END IF;
         CONTINUE WHEN NOT v_pipeline;
         EXECUTE format('GRANT SELECT ON %I TO pggit_pipeline', v_object.name);
-        IF v_object.name = ANY (v_append) THEN
+        IF v_object.name = ANY (v_append || v_change || v_replace) THEN
             EXECUTE format('GRANT INSERT ON %I TO pggit_pipeline', v_object.name);
         END IF;
-        IF v_object.name = ANY (v_write) THEN
-            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I TO pggit_pipeline', v_object.name);
+        IF v_object.name = ANY (v_change) THEN
+            EXECUTE format('GRANT UPDATE ON %I TO pggit_pipeline', v_object.name);
         END IF;
-        IF v_object.sequence IS NOT NULL AND v_object.name = ANY (v_append || v_write) THEN
+        IF v_object.name = ANY (v_replace) THEN
+            EXECUTE format('GRANT DELETE ON %I TO pggit_pipeline', v_object.name);
+        END IF;
+        IF v_object.sequence IS NOT NULL AND v_object.name = ANY (v_append || v_change || v_replace) THEN
             EXECUTE format('GRANT USAGE ON SEQUENCE %I TO pggit_pipeline', v_object.sequence);
         END IF;
     END LOOP;

@@ -10,3 +10,5 @@ CREATE TABLE IF NOT EXISTS alert_notification_log (
 );
 
 CREATE INDEX IF NOT EXISTS alert_notification_log_queue_idx ON alert_notification_log (notification_queue_id);
+
+CREATE INDEX IF NOT EXISTS alert_notification_log_started_idx ON alert_notification_log (started_at);

@@ -22,3 +22,7 @@ CREATE INDEX IF NOT EXISTS alert_notification_queue_status_created_idx
     ON alert_notification_queue (status, created_at);
 
 CREATE INDEX IF NOT EXISTS alert_notification_queue_alert_idx ON alert_notification_queue (alert_id, webhook_id);
+
+-- Covering: the delivery status of the last days is read from this index alone.
+CREATE INDEX IF NOT EXISTS alert_notification_queue_created_idx
+    ON alert_notification_queue (created_at) INCLUDE (status, delivered_at, retry_count);

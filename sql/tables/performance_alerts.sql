@@ -30,3 +30,6 @@ CREATE UNIQUE INDEX IF NOT EXISTS performance_alerts_one_open_idx
 
 CREATE INDEX IF NOT EXISTS performance_alerts_open_operation_idx
     ON performance_alerts (operation_type, alert_type) WHERE resolved_at IS NULL;
+
+-- What was open at some moment: not resolved yet, or resolved later.
+CREATE INDEX IF NOT EXISTS performance_alerts_resolved_idx ON performance_alerts (resolved_at);

@@ -16,3 +16,6 @@ CREATE TABLE IF NOT EXISTS performance_anomalies (
     run_id              BIGINT NOT NULL REFERENCES analysis_runs (run_id),
     UNIQUE NULLS NOT DISTINCT (detected_at, operation_type, anomaly_type, metric_id)
 );
+
+-- A run can go when no finding refers to it.
+CREATE INDEX IF NOT EXISTS performance_anomalies_run_idx ON performance_anomalies (run_id);

@@ -27,3 +27,6 @@ CREATE UNIQUE INDEX IF NOT EXISTS performance_baselines_one_active_idx
 
 CREATE INDEX IF NOT EXISTS performance_baselines_validity_idx
     ON performance_baselines (operation_type, valid_from);
+
+-- What was in force at some moment: not replaced yet, or replaced later.
+CREATE INDEX IF NOT EXISTS performance_baselines_valid_to_idx ON performance_baselines (valid_to);

@@ -14,3 +14,6 @@ CREATE TABLE IF NOT EXISTS performance_correlations (
     CHECK (operation_type_1 < operation_type_2 COLLATE "C"),
     UNIQUE (detected_at, operation_type_1, operation_type_2)
 );
+
+-- A run can go when no finding refers to it.
+CREATE INDEX IF NOT EXISTS performance_correlations_run_idx ON performance_correlations (run_id);

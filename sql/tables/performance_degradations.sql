@@ -14,3 +14,6 @@ CREATE TABLE IF NOT EXISTS performance_degradations (
     run_id              BIGINT NOT NULL REFERENCES analysis_runs (run_id),
     UNIQUE (detected_at, operation_type)
 );
+
+-- A run can go when no finding refers to it.
+CREATE INDEX IF NOT EXISTS performance_degradations_run_idx ON performance_degradations (run_id);

@@ -25,3 +25,13 @@ CREATE INDEX IF NOT EXISTS performance_metrics_trace_idx
 
 -- A few pages however many rows: lets a run that reads every operation of some days skip the rest of a long table.
 CREATE INDEX IF NOT EXISTS performance_metrics_created_brin_idx ON performance_metrics USING brin (created_at);
+
+-- The merge that a metric belongs to: one descent finds all of a merge's, however many other metrics there are.
+-- Compared byte by byte, which takes a fraction of what a language's collation takes.
+CREATE INDEX IF NOT EXISTS performance_metrics_merge_idx ON performance_metrics (
+    (CASE
+        WHEN operation_type = 'merge_branches' THEN distributed_trace_id
+        ELSE distributed_trace_parent_id
+    END) COLLATE "C"
+)
+WHERE operation_type IN ('merge_base_find', 'merge_conflict_detect', 'merge_auto_resolve', 'merge_branches');

@@ -38,7 +38,14 @@ def test_prefect_deploy_accepts_every_deployment_and_the_form_shows_each_paramet
         assert done.returncode == 0, done.stdout + done.stderr
 
     deployments = {deployment.name: deployment for deployment in prefect_client.read_deployments()}
-    assert set(deployments) == {"monitor-performance", "recalculate-baselines"}
+    assert set(deployments) == {
+        "monitor-performance",
+        "recalculate-baselines",
+        "recalculate_performance_baselines",
+        "weekly_force_recalculate_baselines",
+        "check_performance_anomalies",
+        "deliver_pending_alerts",
+    }
     monitor = deployments["monitor-performance"]
     assert monitor.entrypoint == "flows/monitor_performance.py:monitor_performance"
     assert monitor.parameters == {"lookback_hours": 24, "correlation_threshold": 0.75, "notify": False}

@@ -243,7 +243,7 @@ def test_role_without_rights_is_told_what_to_ask_for(empty_database: Database, l
 
 
 def test_owner_of_the_objects_is_needed_to_change_them(database: Database) -> None:
-    as_administrator(database, "UPDATE pggit.deployed_objects SET source_md5 = 'old'")
+    as_administrator(database, "UPDATE pggit.deployed_objects SET source_md5 = 'old' WHERE kind <> 'migration'")
     catalog = dump(database)
 
     with pytest.raises(PermissionDenied, match="Deploy as the owner"):
@@ -347,19 +347,22 @@ def test_status_tells_missing_outdated_and_obsolete_objects_apart(database: Data
     assert status(database).is_current
     as_administrator(
         database,
-        "DROP TABLE pggit.alert_snooze",
+        "DROP TABLE pggit.alert_notification_settings",
         "UPDATE pggit.deployed_objects SET source_md5 = 'old' WHERE name = 'analysis_time'",
         "INSERT INTO pggit.deployed_objects VALUES ('view', 'of_another_version', 'x', '0.0.1')",
         "UPDATE pggit.deployed_objects SET package_version = '0.0.1' WHERE kind = 'package'",
     )
     found = status(database)
 
-    assert found.missing == ("table alert_snooze",)
+    assert found.missing == ("table alert_notification_settings",)
     assert found.outdated == ("function analysis_time",)
     assert found.obsolete == ("view of_another_version",)
     assert (found.installed_version, found.package_version) == ("0.0.1", __version__)
     deployment: Deployment = deploy(database)
-    assert (deployment.created, deployment.replaced) == (("table alert_snooze",), ("function analysis_time",))
+    assert (deployment.created, deployment.replaced) == (
+        ("table alert_notification_settings",),
+        ("function analysis_time",),
+    )
     assert deployment.previous_version == "0.0.1"
     assert status(database).is_current
 

@@ -1,0 +1,24 @@
+-- check_performance_anomalies: look for what got slow, every six hours.
+-- Tells pg_cron of this one job, with psql alone; `pggit-analytics schedule install` and SELECT schedule_install() tell
+-- it of all. Run it in the database that pg_cron lives in (cron.database_name):
+--   psql -d postgres -v database=mine -v schema=pggit -f check_performance_anomalies.sql
+-- and once, in the database whose job it is: SELECT pggit.activate_scheduler('pg_cron');
+-- pg_cron works in GMT unless cron.timezone says otherwise.
+-- To take it back: SELECT cron.unschedule('check_performance_anomalies');
+\set ON_ERROR_STOP on
+\if :{?schema} \else
+    \set schema pggit
+\endif
+\if :{?database} \else
+    SELECT current_database() AS database \gset
+\endif
+
+SELECT cron.schedule_in_database(
+    CASE
+        WHEN :'schema' = 'pggit' AND :'database' = current_database() THEN 'check_performance_anomalies'
+        ELSE format('check_performance_anomalies (%s.%s)', :'database', :'schema')
+    END,
+    '0 */6 * * *',
+    format('SELECT %I.run_scheduled_job(%L)', :'schema', 'check_performance_anomalies'),
+    :'database'
+);
