@@ -666,6 +666,7 @@ def _message(exc: Exception) -> str:
 
 
 def checked_text(name: str, value: object) -> str:
+    """A name or an id as it is; InvalidArgument unless it is text of 1 to 2000 bytes without NUL."""
     if not isinstance(value, str):
         raise InvalidArgument(f"{name} is of type {type(value).__name__}, expected str")
     if not 1 <= len(value.encode()) <= _LONGEST_TEXT_BYTES or "\0" in value:

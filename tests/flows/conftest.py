@@ -206,3 +206,13 @@ def results(database: Database) -> dict[str, list[tuple[Any, ...]]]:
         table: rows(database, f"SELECT to_jsonb(r) - 'run_id' FROM {table} AS r ORDER BY 1::text, to_jsonb(r)")
         for table in ("performance_anomalies", "performance_degradations", "performance_correlations")
     }
+
+
+@pytest.fixture
+def no_deployments_left(prefect_client: Any) -> Iterator[None]:
+    """The session's server is as it was afterwards."""
+    before = {deployment.id for deployment in prefect_client.read_deployments()}
+    yield
+    for deployment in prefect_client.read_deployments():
+        if deployment.id not in before:
+            prefect_client.delete_deployment(deployment.id)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 from pggit_analytics.pipeline import BaselineParameters, MonitorParameters
 from pggit_analytics.resources import directory
 
@@ -18,6 +20,7 @@ from .conftest import PrefectServer
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("no_deployments_left")
 def test_prefect_deploy_accepts_every_deployment_and_the_form_shows_each_parameter(
     prefect_client: Any, prefect_server: PrefectServer, tmp_path: Path
 ) -> None:

@@ -19,16 +19,6 @@ CHECK = "check_performance_anomalies"
 
 
 @pytest.fixture
-def no_deployments_left(prefect_client: Any) -> Iterator[None]:
-    """The session's server is as it was afterwards."""
-    before = {deployment.id for deployment in prefect_client.read_deployments()}
-    yield
-    for deployment in prefect_client.read_deployments():
-        if deployment.id not in before:
-            prefect_client.delete_deployment(deployment.id)
-
-
-@pytest.fixture
 def serving(
     slow_database: Database, prefect_server: PrefectServer, no_deployments_left: None
 ) -> Iterator[subprocess.Popen[str]]:
