@@ -54,6 +54,7 @@ VALUES
     ('lock_job',                           'volatile'),
     ('missed_jobs',                        'stable'),
     ('missing_function_of_job',            'stable'),
+    ('p99_between',                        'stable'),
     ('pg_cron_jobs',                       'stable'),
     ('raise_alert',                        'volatile'),
     ('raise_alerts_of_findings',           'volatile'),
