@@ -15,10 +15,9 @@ from rich.text import Text
 
 from pggit_analytics.config import Settings
 from pggit_analytics.demo.run import run_demo
-from pggit_analytics.pipeline import Target
+from pggit_analytics.pipeline import Target, summary
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.embedded import embedded_url
-from pggit_analytics.report.summary import summarise
 from pggit_analytics.terminal import show_summary
 
 PICTURE = Path(__file__).parent / "images" / "demo.svg"
@@ -32,19 +31,10 @@ def main() -> None:
         target = Target.of(Database(embedded_url(Path(name))), Settings())
         result = run_demo(target, fresh=True, progress=print)
         get_server(Path(name) / "postgresql").stop()
-    found = result.findings
     console = Console(record=True, width=82, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(Text("$ pggit-analytics demo", style="bold green"))
     show_summary(
-        summarise(
-            as_of=result.as_of,
-            rows_read=result.rows_read,
-            anomalies=found.anomalies,
-            degradations=found.degradations,
-            correlations=found.correlations,
-            thresholds=found.thresholds,
-            slow_since=result.slow_since,
-        ),
+        summary(result),
         console,
         rows=5,
     )

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from pggit_analytics import flow_runs, pipeline
 from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.pipeline import MonitorParameters, MonitorResult, Target
-from pggit_analytics.report.summary import Summary, markdown, milliseconds, summarise
+from pggit_analytics.report.summary import Summary, markdown, milliseconds
 
 extract = flow_runs.step(
     pipeline.gather, name="extract", description="Check the parameters against the database and read the timings"
@@ -82,25 +82,12 @@ def _monitor(target: Target, parameters: MonitorParameters) -> MonitorResult:
         written = write_back(target, inputs, parameters, findings, flow_run_id)
         since = slow_since(inputs.metrics.frame, findings.degradations)
     result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, since, written)
-    _publish(_summary(result))
+    _publish(pipeline.summary(result))
     return result
 
 
-def _summary(result: MonitorResult) -> Summary:
-    findings = result.findings
-    return summarise(
-        as_of=result.as_of,
-        rows_read=result.rows_read,
-        anomalies=findings.anomalies,
-        degradations=findings.degradations,
-        correlations=findings.correlations,
-        thresholds=findings.thresholds,
-        slow_since=result.slow_since,
-    )
-
-
 def _headline(result: MonitorResult) -> str:
-    summary, written = _summary(result), result.written
+    summary, written = pipeline.summary(result), result.written
     return (
         f"slower operations: {len(summary.slow_operations)}, groups slow together: {len(summary.slow_groups)}, "
         f"single slow calls: {summary.slow_call_count}; timings read: {result.rows_read:,}, "

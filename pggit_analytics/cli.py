@@ -140,7 +140,7 @@ def analyze(
     notify: bool,
 ) -> None:
     """Find what got slow, write it to the result tables and raise alerts."""
-    from pggit_analytics.pipeline import MonitorParameters, monitor
+    from pggit_analytics.pipeline import MonitorParameters, monitor, summary
     from pggit_analytics.terminal import output, show_summary, steps
 
     parameters = _validated(
@@ -159,7 +159,7 @@ def analyze(
         invocation.print_json(_monitor_json(result))
         return
     console = output()
-    show_summary(_summary(result), console)
+    show_summary(summary(result), console)
     console.print(f"\n{_what_was_written(result)}", markup=False)
 
 
@@ -446,6 +446,7 @@ def retention(invocation: Invocation, dry_run: bool, **policy: Any) -> None:
 def demo(invocation: Invocation, fresh: bool) -> None:
     """Show everything on a made-up week in a PostgreSQL of its own."""
     from pggit_analytics.demo.run import run_demo
+    from pggit_analytics.pipeline import summary
     from pggit_analytics.terminal import output, show_summary, steps
 
     with steps() as progress:
@@ -454,7 +455,7 @@ def demo(invocation: Invocation, fresh: bool) -> None:
         invocation.print_json(_monitor_json(result))
         return
     console = output()
-    show_summary(_summary(result), console)
+    show_summary(summary(result), console)
     console.print(f"\n{_what_was_written(result)}", markup=False)
     console.print(_next_steps(invocation, result), markup=False)
 
@@ -471,23 +472,9 @@ Where to look next
     SET pggit.as_of = '{result.as_of.isoformat()}';
     SELECT * FROM {schema}.detect_performance_degradation('{operation}');
     SELECT * FROM {schema}.detect_correlated_degradation();
-    SELECT * FROM {schema}.performance_alerts WHERE resolved_at IS NULL;
+    SELECT * FROM {schema}.v_current_findings;
+    SELECT * FROM {schema}.v_merge_bottleneck_analysis;
 Your own data: set PGGIT_DATABASE_URL, then pggit-analytics db deploy"""  # noqa: S608 - text for a person
-
-
-def _summary(result: MonitorResult) -> Any:
-    from pggit_analytics.report.summary import summarise
-
-    findings = result.findings
-    return summarise(
-        as_of=result.as_of,
-        rows_read=result.rows_read,
-        anomalies=findings.anomalies,
-        degradations=findings.degradations,
-        correlations=findings.correlations,
-        thresholds=findings.thresholds,
-        slow_since=result.slow_since,
-    )
 
 
 def _what_was_written(result: MonitorResult) -> str:

@@ -121,6 +121,17 @@ _COMBINED = frames.FrameSchema(
     },
 )
 
+
+def _correlated(inputs: Inputs, parameters: Parameters) -> pl.DataFrame:
+    return detect_correlated_degradation(
+        inputs.metrics,
+        inputs.operation_types,
+        as_of=parameters.as_of,
+        lookback_hours=parameters.lookback_hours,
+        correlation_threshold=parameters.correlation_threshold,
+    )
+
+
 _STORED = ("min", "max", "p50", "p75", "p90", "p95", "p99")
 
 
@@ -208,13 +219,7 @@ DETECTION_TWINS = (
             WITH ORDINALITY AS p
         ORDER BY p.ordinality
         """,
-        lambda inputs, p: detect_correlated_degradation(
-            inputs.metrics,
-            inputs.operation_types,
-            as_of=p.as_of,
-            lookback_hours=p.lookback_hours,
-            correlation_threshold=p.correlation_threshold,
-        ),
+        _correlated,
         frames.CORRELATIONS,
     ),
     Twin(
@@ -227,13 +232,7 @@ DETECTION_TWINS = (
             WITH ORDINALITY AS p
         ORDER BY p.ordinality
         """,
-        lambda inputs, p: detect_correlated_degradation(
-            inputs.metrics,
-            inputs.operation_types,
-            as_of=p.as_of,
-            lookback_hours=p.lookback_hours,
-            correlation_threshold=p.correlation_threshold,
-        ),
+        _correlated,
         frames.FrameSchema(
             "correlated degradation",
             {name: dtype for name, dtype in frames.CORRELATIONS.columns.items() if name != "shared_minutes"},

@@ -37,6 +37,7 @@ from pggit_analytics.postgres.parity_check import Comparison, compare
 from pggit_analytics.postgres.sources import Source, configured, native
 from pggit_analytics.postgres.write_back import Findings, RunRecord, WriteResult, record_failed_run, write_back
 from pggit_analytics.postgres.write_baselines import lock_baselines, write_baselines
+from pggit_analytics.report.summary import Summary, summarise
 from pggit_analytics.version import __version__
 
 Progress = Callable[[str], None]
@@ -231,6 +232,20 @@ def monitor_run(inputs: Inputs, flow_run_id: str | None) -> RunRecord:
         rows_read=inputs.metrics.rows,
         package_version=__version__,
         prefect_flow_run_id=flow_run_id,
+    )
+
+
+def summary(result: MonitorResult) -> Summary:
+    """What the run found, arranged for a reader."""
+    findings = result.findings
+    return summarise(
+        as_of=result.as_of,
+        rows_read=result.rows_read,
+        anomalies=findings.anomalies,
+        degradations=findings.degradations,
+        correlations=findings.correlations,
+        thresholds=findings.thresholds,
+        slow_since=result.slow_since,
     )
 
 

@@ -87,27 +87,16 @@ class _Stage:
     schema: FrameSchema
     #: columns that name an operation
     operations: tuple[LiteralString, ...] = ("operation_type",)
-    #: result table, if there is one
-    table: LiteralString | None = None
-    #: what names a row within one as_of
-    key: tuple[LiteralString, ...] = ()
 
     @property
     def temporary(self) -> sql.Identifier:
         return sql.Identifier("pg_temp", f"pggit_new_{self.name}")
 
 
-_PAIR: tuple[LiteralString, ...] = ("operation_type_1", "operation_type_2")
-
 _STAGES = (
-    _Stage(
-        "anomalies",
-        ANOMALIES,
-        table="performance_anomalies",
-        key=("operation_type", "anomaly_type", "metric_id"),
-    ),
-    _Stage("degradations", DEGRADATIONS, table="performance_degradations", key=("operation_type",)),
-    _Stage("correlations", CORRELATIONS, operations=_PAIR, table="performance_correlations", key=_PAIR),
+    _Stage("anomalies", ANOMALIES),
+    _Stage("degradations", DEGRADATIONS),
+    _Stage("correlations", CORRELATIONS, operations=("operation_type_1", "operation_type_2")),
     _Stage("thresholds", THRESHOLDS),
 )
 
@@ -147,85 +136,9 @@ _REGISTER_OPERATION_TYPES = """
     ON CONFLICT (operation_type) DO NOTHING
 """
 
-_DELETE_STALE = """
-    DELETE FROM {table} AS old
-    WHERE old.detected_at = %(as_of)s
-        AND (%(operations)s::TEXT[] IS NULL OR ({in_scope}))
-        AND NOT EXISTS (
-            SELECT FROM {temporary} AS new WHERE {same_key} AND {new_row} IS NOT DISTINCT FROM {old_row}
-        )
-"""
-
-# What differed was deleted before: a key that is still there is the same row.
-_INSERT_MISSING = """
-    INSERT INTO {table} ({columns}, run_id)
-    SELECT {columns}, %(run_id)s
-    FROM {temporary} AS new
-    WHERE NOT EXISTS (SELECT FROM {table} AS old WHERE old.detected_at = %(as_of)s AND {same_key})
-    ORDER BY {key}
-"""
-
-# Reruns must freeze the same evidence, so neither the run nor the session's time zone is in it.
-_COLLECT_ALERTS = """
-    CREATE TEMPORARY TABLE pggit_new_alerts ON COMMIT DROP AS
-    SELECT
-        alert_type, severity, operation_type, dedup_key, is_point_event,
-        finding || jsonb_build_object('detected_at', utc_text(detected_at), 'as_of', utc_text(detected_at)) AS evidence
-    FROM (
-        SELECT
-            'ANOMALY' AS alert_type, severity, operation_type,
-            alert_key('ANOMALY', operation_type, metric_id::TEXT) AS dedup_key,
-            TRUE AS is_point_event, to_jsonb(a) AS finding, detected_at
-        FROM pg_temp.pggit_new_anomalies AS a
-        WHERE anomaly_type IN ('SPIKE', 'COMBINED') AND metric_id IS NOT NULL
-        UNION ALL
-        SELECT
-            'DEGRADATION', severity, operation_type,
-            alert_key('DEGRADATION', operation_type), FALSE, to_jsonb(d), detected_at
-        FROM pg_temp.pggit_new_degradations AS d
-        UNION ALL
-        SELECT
-            'CORRELATION',
-            CASE
-                WHEN operation_type_1 IN (SELECT operation_type FROM pg_temp.pggit_new_degradations)
-                    AND operation_type_2 IN (SELECT operation_type FROM pg_temp.pggit_new_degradations) THEN 'CRITICAL'
-                ELSE 'WARNING'
-            END,
-            operation_type_1,
-            alert_key('CORRELATION', operation_type_1, operation_type_2), FALSE, to_jsonb(c), detected_at
-        FROM pg_temp.pggit_new_correlations AS c
-        UNION ALL
-        SELECT
-            'THRESHOLD_EXCEEDED', severity, operation_type,
-            alert_key('THRESHOLD_EXCEEDED', operation_type), FALSE, to_jsonb(t), detected_at
-        FROM pg_temp.pggit_new_thresholds AS t
-    ) AS found
-"""
-
-# A point event that is known, and no less severe, is for ever what it was: the windows of two runs overlap by
-# nearly a day, and so most spikes of a run are of this kind.
-_RAISE_ALERTS = """
-    SELECT count(raise_alert(
-        alert_type, severity, operation_type, dedup_key, evidence, is_point_event, %(source)s, %(as_of)s))
-    FROM (
-        SELECT *
-        FROM pg_temp.pggit_new_alerts AS new
-        WHERE NOT (is_point_event AND EXISTS (
-            SELECT
-            FROM performance_alerts AS known
-            WHERE known.dedup_key = new.dedup_key
-                AND array_position(%(rising)s::TEXT[], known.severity)
-                    >= array_position(%(rising)s::TEXT[], new.severity)
-        ))
-        ORDER BY array_position(%(rising)s::TEXT[], severity) DESC, dedup_key COLLATE "C"
-    ) AS in_order
-"""
-
-_RESOLVE_ALERTS = """
-    SELECT resolve_missing_alerts(
-        ARRAY['DEGRADATION', 'CORRELATION', 'THRESHOLD_EXCEEDED'], %(operations)s::TEXT[],
-        ARRAY(SELECT dedup_key FROM pg_temp.pggit_new_alerts WHERE NOT is_point_event), %(source)s, %(as_of)s)
-"""
+# Both work on the temporary tables that `_load` fills, as the monitoring run inside the database does.
+_REPLACE = "SELECT rows_written, rows_deleted FROM replace_findings(%(operations)s, %(run_id)s, %(as_of)s)"
+_RAISE_ALERTS = "SELECT raise_alerts_of_findings(%(operations)s, %(as_of)s)"
 
 # Whoever raises alerts holds the lock that this transaction holds, so what is newer than before is its own.
 _NEWEST = """
@@ -270,13 +183,12 @@ def write_back(
     run_id = insert_run(connection, run, "SUCCESS", None)
     register_operation_types(connection, findings.seen_operation_types)
 
-    written = deleted = 0
     for stage in _STAGES:
         _load(connection, stage, getattr(findings, stage.name))
-        if stage.table is not None:
-            stage_deleted, stage_written = _replace(connection, stage, findings.operations, run.as_of, run_id)
-            deleted, written = deleted + stage_deleted, written + stage_written
-    opened, resolved, queued = _alert(connection, findings.operations, run.as_of) if allowed else (0, 0, 0)
+    operations = None if findings.operations is None else list(findings.operations)
+    scope: dict[str, object] = {"operations": operations, "run_id": run_id, "as_of": run.as_of}
+    written, deleted = _row(connection, _REPLACE, scope)
+    opened, resolved, queued = _alert(connection, scope) if allowed else (0, 0, 0)
 
     connection.execute(_FINISH_RUN, {"rows_written": written, "run_id": run_id})
     for stage in _STAGES:
@@ -367,59 +279,10 @@ def _load(connection: psycopg.Connection, stage: _Stage, frame: pl.DataFrame) ->
     connection.execute(sql.SQL("ANALYZE {}").format(stage.temporary))
 
 
-def _replace(
-    connection: psycopg.Connection,
-    stage: _Stage,
-    operations: tuple[str, ...] | None,
-    as_of: datetime,
-    run_id: int,
-) -> tuple[int, int]:
-    """Make the as_of's rows in scope those of the stage; the rows deleted and inserted."""
-    assert stage.table is not None
-    parts = {
-        "table": sql.Identifier(stage.table),
-        "temporary": stage.temporary,
-        "columns": _columns(tuple(stage.schema.columns)),
-        "key": _columns(stage.key),
-        "new_row": sql.SQL("({})").format(_columns(tuple(stage.schema.columns), "new")),
-        "old_row": sql.SQL("({})").format(_columns(tuple(stage.schema.columns), "old")),
-        "same_key": sql.SQL(" AND ").join(_same(name, name in stage.schema.nullable) for name in stage.key),
-        "in_scope": sql.SQL(" AND ").join(
-            sql.SQL("{} = ANY (%(operations)s::TEXT[])").format(sql.Identifier("old", name))
-            for name in stage.operations
-        ),
-    }
-    scope = None if operations is None else list(operations)
-    stale = connection.execute(sql.SQL(_DELETE_STALE).format(**parts), {"as_of": as_of, "operations": scope})
-    missing = connection.execute(sql.SQL(_INSERT_MISSING).format(**parts), {"as_of": as_of, "run_id": run_id})
-    return stale.rowcount, missing.rowcount
-
-
-def _columns(names: tuple[str, ...], table: str | None = None) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(*([table] if table else []), name) for name in names)
-
-
-def _same(column: LiteralString, nullable: bool) -> sql.Composed:
-    # IS NOT DISTINCT FROM cannot be hashed, and a run may hold a hundred thousand spikes
-    side = sql.SQL("coalesce({}::TEXT, '')") if nullable else sql.SQL("{}")
-    return sql.SQL("{} = {}").format(
-        side.format(sql.Identifier("old", column)), side.format(sql.Identifier("new", column))
-    )
-
-
-def _alert(connection: psycopg.Connection, operations: tuple[str, ...] | None, as_of: datetime) -> tuple[int, int, int]:
-    """Raise and resolve what the stages say; alerts opened, alerts resolved, messages queued."""
+def _alert(connection: psycopg.Connection, scope: dict[str, object]) -> tuple[int, int, int]:
+    """Raise and resolve what the temporary tables say; alerts opened, alerts resolved, messages queued."""
     newest_alert, newest_message = _row(connection, _NEWEST, {})
-    parameters = {
-        "source": "plan",
-        "as_of": as_of,
-        "operations": None if operations is None else list(operations),
-        "rising": ["INFO", "WARNING", "CRITICAL"],
-    }
-    connection.execute(_COLLECT_ALERTS)
-    connection.execute(_RAISE_ALERTS, parameters)
-    (resolved,) = _row(connection, _RESOLVE_ALERTS, parameters)
-    connection.execute("DROP TABLE pg_temp.pggit_new_alerts")
+    (resolved,) = _row(connection, _RAISE_ALERTS, scope)
     opened, queued = _row(connection, _COUNT_NEWER, {"alert_id": newest_alert, "queue_id": newest_message})
     return opened, resolved, queued
 

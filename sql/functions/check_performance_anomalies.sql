@@ -18,7 +18,6 @@ AS $$
 DECLARE
     v_started_at TIMESTAMPTZ := clock_timestamp();
     v_start      TIMESTAMPTZ;
-    v_operations TEXT[];
     v_allowed    BOOLEAN;
     v_rows_read  BIGINT;
     v_written    BIGINT;
@@ -30,12 +29,6 @@ BEGIN
     v_allowed := alerts_allowed(p_as_of, p_notify);
     v_start := p_as_of - make_interval(hours => 24 * greatest(7, (p_lookback_hours + 23) / 24));
 
-    -- NULL, all operations, unless some are left out: then rows and alerts of those are not touched.
-    IF EXISTS (SELECT FROM performance_operation_types AS t WHERE NOT t.is_tracked) THEN
-        SELECT coalesce(array_agg(t.operation_type), '{}') INTO v_operations
-        FROM performance_operation_types AS t
-        WHERE t.is_tracked;
-    END IF;
     SELECT count(*) INTO v_rows_read FROM performance_metrics AS m WHERE m.created_at BETWEEN v_start AND p_as_of;
 
     INSERT INTO analysis_runs (
@@ -48,9 +41,9 @@ BEGIN
     RETURNING run_id INTO v_run_id;
 
     PERFORM collect_findings(p_lookback_hours, p_as_of);
-    v_written := replace_findings(v_operations, v_run_id, p_as_of);
+    SELECT r.rows_written INTO v_written FROM replace_findings(NULL, v_run_id, p_as_of) AS r;
     IF v_allowed THEN
-        PERFORM raise_alerts_of_findings(v_operations, p_as_of);
+        PERFORM raise_alerts_of_findings(NULL, p_as_of);
     END IF;
     DROP TABLE
         pg_temp.pggit_new_anomalies, pg_temp.pggit_new_degradations, pg_temp.pggit_new_correlations,

@@ -1,16 +1,18 @@
 -- replace_findings(operations, run_id, as_of): make the result rows of p_as_of those of the temporary tables of
--- collect_findings(); the number of rows inserted. A row that is there already, equal in every value, is left alone;
+-- collect_findings(); the numbers of rows inserted and deleted. A row that is there already, equal in every value, is left alone;
 -- others of p_as_of are deleted. p_operations: the operations looked at, rows of others are left alone; NULL = all.
 CREATE OR REPLACE FUNCTION replace_findings(p_operations TEXT[], p_run_id BIGINT, p_as_of TIMESTAMPTZ)
-RETURNS BIGINT
+RETURNS TABLE (rows_written BIGINT, rows_deleted BIGINT)
 LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_rows  BIGINT;
-    v_total BIGINT := 0;
+    v_rows BIGINT;
 BEGIN
+    rows_written := 0;
+    rows_deleted := 0;
+
     -- IS NOT DISTINCT FROM cannot be hashed, and a run may hold a hundred thousand spikes.
     DELETE FROM performance_anomalies AS old
     WHERE old.detected_at = p_as_of
@@ -27,6 +29,8 @@ BEGIN
                 (old.severity, old.duration_ms, old.baseline_p99_ms, old.z_score, old.deviation_percent,
                  old.degradation_percent, old.alert_required)
       );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    rows_deleted := rows_deleted + v_rows;
     INSERT INTO performance_anomalies (
         operation_type, metric_id, anomaly_type, severity, duration_ms, baseline_p99_ms, z_score, deviation_percent,
         degradation_percent, alert_required, detected_at, run_id
@@ -45,7 +49,7 @@ BEGIN
     )
     ORDER BY new.operation_type, new.anomaly_type, new.metric_id;
     GET DIAGNOSTICS v_rows = ROW_COUNT;
-    v_total := v_total + v_rows;
+    rows_written := rows_written + v_rows;
 
     DELETE FROM performance_degradations AS old
     WHERE old.detected_at = p_as_of
@@ -58,6 +62,8 @@ BEGIN
               = (old.operation_type, old.period_start, old.period_end, old.p99_old_ms, old.p99_new_ms,
                  old.degradation_percent, old.trend, old.confidence, old.severity)
       );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    rows_deleted := rows_deleted + v_rows;
     INSERT INTO performance_degradations (
         operation_type, period_start, period_end, p99_old_ms, p99_new_ms, degradation_percent, trend, confidence,
         severity, detected_at, run_id
@@ -73,7 +79,7 @@ BEGIN
     )
     ORDER BY new.operation_type;
     GET DIAGNOSTICS v_rows = ROW_COUNT;
-    v_total := v_total + v_rows;
+    rows_written := rows_written + v_rows;
 
     DELETE FROM performance_correlations AS old
     WHERE old.detected_at = p_as_of
@@ -87,6 +93,8 @@ BEGIN
               = (old.operation_type_1, old.operation_type_2, old.correlation_coefficient, old.shared_minutes,
                  old.shared_bottleneck, old.confidence, old.recommendation)
       );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    rows_deleted := rows_deleted + v_rows;
     INSERT INTO performance_correlations (
         operation_type_1, operation_type_2, correlation_coefficient, shared_minutes, shared_bottleneck, confidence,
         recommendation, detected_at, run_id
@@ -104,7 +112,8 @@ BEGIN
     )
     ORDER BY new.operation_type_1, new.operation_type_2;
     GET DIAGNOSTICS v_rows = ROW_COUNT;
-    RETURN v_total + v_rows;
+    rows_written := rows_written + v_rows;
+    RETURN NEXT;
 END;
 $$;
 

@@ -193,7 +193,7 @@ def test_the_check_on_changed_data_replaces_the_rows_of_its_moment_only(database
     assert rows(database, "SELECT count(*) FROM performance_correlations WHERE detected_at = %(at)s", at=NOON) == [(0,)]
 
 
-def test_the_check_leaves_operations_alone_that_are_not_tracked(database: Database) -> None:
+def test_an_operation_no_longer_tracked_is_not_looked_at_and_its_alert_ends(database: Database) -> None:
     fill(database)
     check(database)
     with database.connect() as connection:
@@ -206,10 +206,8 @@ def test_the_check_leaves_operations_alone_that_are_not_tracked(database: Databa
         database, "SELECT DISTINCT operation_type FROM performance_degradations WHERE detected_at > %(at)s", at=NOON
     )
     assert later == [("merge",)]
-    still_open = (
-        "SELECT resolved_at FROM performance_alerts WHERE alert_type = 'DEGRADATION' AND operation_type = 'commit'"
-    )
-    assert rows(database, still_open) == [(None,)]
+    ended = "SELECT resolved_at FROM performance_alerts WHERE alert_type = 'DEGRADATION' AND operation_type = 'commit'"
+    assert rows(database, ended) == [(NOON + 3 * MINUTE,)]
 
 
 def test_an_old_moment_is_recorded_without_alerts(database: Database) -> None:

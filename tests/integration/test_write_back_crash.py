@@ -145,7 +145,7 @@ ONE_RUN = NOTHING | {
 
 
 @pytest.mark.parametrize(
-    "stop", ["INSERT INTO analysis_runs", 'INSERT INTO "performance_anomalies"', "SELECT count(raise_alert(", "commit"]
+    "stop", ["INSERT INTO analysis_runs", "replace_findings(", "raise_alerts_of_findings(", "commit"]
 )
 def test_a_run_killed_half_way_leaves_nothing_and_the_next_one_completes(database: Database, stop: str) -> None:
     route_everything(database)
