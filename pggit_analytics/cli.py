@@ -78,7 +78,7 @@ def common_options(command: Callable[..., None]) -> Callable[..., None]:
         metavar="URL",
         help="PostgreSQL to work on [environment: PGGIT_DATABASE_URL; default: an embedded one in .pggit/].",
     )
-    @click.option("--schema", metavar="NAME", help="Schema of the project's objects [PGGIT_SCHEMA_NAME; pggit].")
+    @click.option("--schema", metavar="NAME", help="Schema of the project's objects [PGGIT_SCHEMA; pggit].")
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
     @wraps(command)
     def wrapped(database_url: str | None, schema: str | None, as_json: bool, **options: Any) -> None:
@@ -511,7 +511,7 @@ def _flow(invocation: Invocation, name: str) -> ModuleType:
 
     from pggit_analytics.resources import directory
 
-    for variable, value in (("PGGIT_DATABASE_URL", invocation.database_url), ("PGGIT_SCHEMA_NAME", invocation.schema)):
+    for variable, value in (("PGGIT_DATABASE_URL", invocation.database_url), ("PGGIT_SCHEMA", invocation.schema)):
         if value is not None:
             os.environ[variable] = value
     os.environ.setdefault("DO_NOT_TRACK", "1")

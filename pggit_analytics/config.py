@@ -69,6 +69,9 @@ def load_settings(**overrides: object) -> Settings:
     if named_file and not Path(named_file).is_file():
         raise ConfigurationError(f"PGGIT_CONFIG names {named_file}, which is not a file")
     given = {name: value for name, value in overrides.items() if value is not None}
+    # a field cannot be called schema: it is a method of the base class
+    if schema := os.environ.get("PGGIT_SCHEMA"):
+        given.setdefault("schema_name", schema)
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as exc:

@@ -251,7 +251,7 @@ def test_nothing_prefect_stores_names_the_password_or_the_address(
     address = conninfo.make_conninfo(slow_database.conninfo, user=role, password=password)
     monkeypatch.setenv("PGGIT_DATABASE_URL", address)
     done = monitor_module.monitor_performance(as_of=AS_OF, return_state=True)
-    monkeypatch.setenv("PGGIT_SCHEMA_NAME", "not_deployed")
+    monkeypatch.setenv("PGGIT_SCHEMA", "not_deployed")
     failed = monitor_module.monitor_performance(as_of=AS_OF, return_state=True)
     monkeypatch.setenv("PGGIT_DATABASE_URL", f"postgresql://{role}:{password}@[::1/x")
     unreadable = monitor_module.monitor_performance(as_of=AS_OF, return_state=True)

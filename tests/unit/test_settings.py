@@ -53,7 +53,7 @@ def test_a_file_named_by_the_environment_is_read_instead(monkeypatch: pytest.Mon
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("pggit.toml").write_text(FILE, encoding="utf-8")
-    monkeypatch.setenv("PGGIT_SCHEMA_NAME", "from_environment")
+    monkeypatch.setenv("PGGIT_SCHEMA", "from_environment")
     monkeypatch.setenv("PGGIT_DATABASE_URL", "postgresql://env@localhost/app")
     monkeypatch.setenv("PGGIT_SOURCE__PRESET", "native")
     settings = load_settings()
@@ -68,7 +68,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_arguments_win_over_both_and_none_is_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("pggit.toml").write_text(FILE, encoding="utf-8")
-    monkeypatch.setenv("PGGIT_SCHEMA_NAME", "from_environment")
+    monkeypatch.setenv("PGGIT_SCHEMA", "from_environment")
     assert load_settings(schema_name="from_argument").schema_name == "from_argument"
     assert load_settings(schema_name=None).schema_name == "from_environment"
 
