@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-all check bench lock clean
+.PHONY: demo test test-all check bench acceptance lock clean
 
 demo: $(VENV)/installed
 	@$(BIN)/pggit-analytics demo
@@ -28,6 +28,14 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/in_database.py
 	$(BIN)/python benchmarks/pipeline.py
+
+# Writes docs/acceptance.md. Where Debian's packages can be had, with a server that has pg_cron; it goes again.
+acceptance: $(VENV)/installed
+	@directory=/tmp/pggit-acceptance-pg_cron-$$$$; \
+	trap 'tests/debian.sh stop "$$directory"' EXIT; trap 'exit 130' INT TERM; \
+	url=; if tests/debian.sh start "$$directory" >/dev/null; then url=$$(tests/debian.sh url "$$directory"); fi; \
+	$(BIN)/python benchmarks/acceptance.py $${url:+--pg-cron-url "$$url"}; \
+	exit $$?
 
 # Everything from the lock, each file checked against its hash; then the project itself, without looking anything up.
 $(VENV)/installed: requirements.lock pyproject.toml

@@ -21,6 +21,7 @@ DECLARE
         'INCIDENT', 'FORECAST', 'SELF_HEALTH', 'BASELINE_RECALC_ERROR'];
     v_fault TEXT;
 BEGIN
+    -- the first fault is told; the types are those of performance_alerts
     v_fault := CASE
         WHEN p_alert_type IS NULL OR p_alert_type <> ALL (c_types) THEN
             format('alert type is %L, expected one of %s', p_alert_type, array_to_string(c_types, ', '))

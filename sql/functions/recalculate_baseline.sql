@@ -59,11 +59,13 @@ BEGIN
         RETURN;
     END IF;
 
+    -- halves up, as every stored percentile
     v_p99 := floor(v_percentiles[5] + 0.5);
     p99_new_ms := v_p99 * 0.001;
     percent_change := (100 * (v_p99 - v_old.p99_microseconds)::FLOAT8
                        / nullif(v_old.p99_microseconds, 0)::FLOAT8)::NUMERIC;
 
+    -- Without an old baseline the comparisons are NULL, and the last branch adopts the first one.
     IF v_old.valid_from > p_as_of THEN
         status := 'UNCHANGED';
         message := 'the active baseline is newer than this moment';

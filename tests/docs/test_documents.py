@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 #: the documents whose snippets are run
-DOCUMENTS = ("README.md", "docs/anomaly_detection_guide.md")
+DOCUMENTS = ("README.md", "docs/anomaly_detection_guide.md", "docs/monitoring_guide.md", "docs/runbooks.md")
 
 #: commands that the test run itself is made of
 _MAKE = {"make demo", "make test"}
@@ -98,8 +98,10 @@ def test_every_toml_snippet_is_a_configuration() -> None:
 
 
 def test_every_command_of_the_reference_exists_with_its_options() -> None:
-    found = re.findall(r"^\| `([a-z -]+?)((?: \[--[^`]*)?)` \|", README, re.MULTILINE)
-    assert found
+    rows = "\n".join(re.findall(r"^\| (`[^|]+) \|", README.split("## Reference")[1], re.MULTILINE))
+    # words of the command, then what is an option, optional or a value to be given
+    found = re.findall(r"`([a-z-]+(?: [a-z][a-z-]*)*)((?: (?:--|\[|[A-Z])[^`]*)?)`", rows)
+    assert {"analyze", "db rollback", "schedule run", "serve"} <= {words for words, _ in found}
     for words, options in found:
         command = cli
         for word in words.split():
@@ -114,3 +116,15 @@ def test_files_that_a_document_names_exist(document: str) -> None:
         r"`((?:docs|sql|benchmarks|contrib)/[^`]*)`|\]\((docs/[^)]*)\)", (ROOT / document).read_text()
     ):
         assert (ROOT / (name[0] or name[1])).exists(), name
+
+
+def test_every_criterion_of_the_acceptance_has_a_figure_and_a_counted_verdict() -> None:
+    text = (ROOT / "docs" / "acceptance.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| (?!criterion|---)", line)]
+    assert all(len(row) == 4 and all(row) for row in rows)
+    verdicts = [row[3] for row in rows]
+    (counts,) = re.findall(r"^\*\*(.+)\*\*, of (\d+)\.$", text, re.MULTILINE)
+    said = {verdict: int(number) for number, verdict in re.findall(r"(\d+) ([a-z ]+)", counts[0])}
+    assert said == {verdict: verdicts.count(verdict) for verdict in verdicts}
+    assert set(said) <= {"met", "not met", "not yet", "not measured"}
+    assert int(counts[1]) == len(rows) == sum(said.values())
