@@ -23,7 +23,7 @@ from rich.text import Text
 from pggit_analytics.postgres.deploy import Deployment, DeploymentStatus
 from pggit_analytics.postgres.retention import Retention
 from pggit_analytics.postgres.rollback import Rollback
-from pggit_analytics.report.summary import Summary, milliseconds
+from pggit_analytics.report.summary import Summary, milliseconds, uncertain_pairs
 
 _STYLES = {"CRITICAL": "bold red", "WARNING": "yellow", "INFO": "cyan"}
 
@@ -95,6 +95,8 @@ def _show_groups(summary: Summary, console: Console) -> None:
         console.print(Text(f"\nSlow in the same minutes (r = {low} to {high}): ").append(names))
         for bottleneck, recommendation in zip(group.shared_bottlenecks, group.recommendations, strict=True):
             console.print(f"  {bottleneck}: {recommendation}", markup=False)
+    if summary.uncertain_pairs:
+        console.print(f"\n{uncertain_pairs(summary)}", style="dim")
 
 
 def _show_calls(summary: Summary, console: Console, rows: int) -> None:

@@ -11,6 +11,9 @@ import polars as pl
 
 from pggit_analytics.frames import SEVERITIES
 
+#: pairs that shared fewer minutes are counted, not shown: a handful of minutes correlates by chance
+MINIMUM_SHARED_MINUTES = 10
+
 
 @dataclass(frozen=True, slots=True)
 class SlowOperation:
@@ -60,6 +63,8 @@ class Summary:
     rows_read: int
     slow_operations: tuple[SlowOperation, ...]
     slow_groups: tuple[SlowGroup, ...]
+    #: pairs that correlate over too few minutes to be grouped
+    uncertain_pairs: int
     #: the worst call of each operation that has slow outliers
     slow_calls: tuple[SlowCall, ...]
     #: slow outliers in all
@@ -85,7 +90,8 @@ def summarise(
         rows_read: timings looked at.
         anomalies, degradations, correlations, thresholds, slow_since: frames of the schemas of the same names.
     """
-    neighbours = _neighbours(correlations)
+    certain = correlations.filter(pl.col("shared_minutes") >= MINIMUM_SHARED_MINUTES)
+    neighbours = _neighbours(certain)
     calls = anomalies.filter(pl.col("metric_id").is_not_null() & (pl.col("z_score") > 0))
     worst = calls.sort(-pl.col("z_score"), pl.col("operation_type"), pl.col("metric_id")).unique(
         "operation_type", keep="first", maintain_order=True
@@ -111,7 +117,8 @@ def summarise(
             )
             for row in slow
         ),
-        slow_groups=_groups(correlations, neighbours),
+        slow_groups=_groups(certain, neighbours),
+        uncertain_pairs=correlations.height - certain.height,
         slow_calls=tuple(
             SlowCall(
                 row["operation_type"],
@@ -167,39 +174,26 @@ def markdown(summary: Summary, *, calls: int = 10) -> str:
     lines = [f"# What got slow, as of {summary.as_of:%Y-%m-%d %H:%M} UTC", "", f"{summary.rows_read:,} timings read."]
     lines += _section(
         "Slower than before",
-        ("operation", "severity", "p99 before", "p99 now", "change", "since (UTC)", "together with"),
+        ("operation", "severity", "p99 before", "p99 now", "change", "since (UTC)"),
         (
             (
-                _code(o.operation_type),
+                _cell(o.operation_type),
                 o.severity,
                 milliseconds(o.p99_old_ms),
                 milliseconds(o.p99_new_ms),
                 f"+{o.degradation_percent:.0f} %",
                 f"{o.since:%Y-%m-%d %H:%M}" if o.since else "",
-                ", ".join(map(_code, o.together_with)),
             )
             for o in summary.slow_operations
         ),
     )
-    lines += _section(
-        "Slow together",
-        ("operations", "r", "likely shared", "what to do"),
-        (
-            (
-                ", ".join(map(_code, g.operation_types)),
-                f"{g.correlation[0]:.2f} to {g.correlation[1]:.2f}",
-                ", ".join(g.shared_bottlenecks),
-                "; ".join(g.recommendations),
-            )
-            for g in summary.slow_groups
-        ),
-    )
+    lines += _groups_section(summary)
     lines += _section(
         f"Single slow calls: {summary.slow_call_count} in all, the worst of each operation",
         ("operation", "metric", "took", "baseline p99", "z"),
         (
             (
-                _code(c.operation_type),
+                _cell(c.operation_type),
                 str(c.metric_id),
                 milliseconds(c.duration_ms),
                 milliseconds(c.baseline_p99_ms),
@@ -211,7 +205,7 @@ def markdown(summary: Summary, *, calls: int = 10) -> str:
     lines += _section(
         "Over the alert threshold of the baseline",
         ("operation", "calls"),
-        ((_code(name), str(count)) for name, count in summary.over_threshold),
+        ((_cell(name), str(count)) for name, count in summary.over_threshold),
     )
     if len(lines) == 3:
         lines += ["", "Nothing got slow."]
@@ -230,6 +224,28 @@ def milliseconds(value: float | None) -> str:
     return f"{hours:.3g} h" if hours < 999.5 else f"{hours:,.0f} h"
 
 
+def _groups_section(summary: Summary) -> list[str]:
+    """A list and no table: names and advice are long."""
+    lines = []
+    for group in summary.slow_groups:
+        low, high = group.correlation
+        lines.append(f"- {', '.join(map(_code, group.operation_types))} (r {low:.2f} to {high:.2f})")
+        lines += [
+            f"  - {bottleneck}: {recommendation}"
+            for bottleneck, recommendation in zip(group.shared_bottlenecks, group.recommendations, strict=True)
+        ]
+    if summary.uncertain_pairs:
+        lines.append(uncertain_pairs(summary))
+    return ["", "## Slow together", "", *lines] if lines else []
+
+
+def uncertain_pairs(summary: Summary) -> str:
+    """The sentence about the pairs that are not shown."""
+    count = summary.uncertain_pairs
+    pairs = "pair correlates" if count == 1 else "pairs correlate"
+    return f"{count} more {pairs} over fewer than {MINIMUM_SHARED_MINUTES} minutes, which may be chance."
+
+
 def _section(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     body = [f"| {' | '.join(row)} |" for row in rows]
     if not body:
@@ -237,8 +253,12 @@ def _section(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]
     return ["", f"## {title}", "", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *body]
 
 
+def _cell(name: str) -> str:
+    return _code(name).replace("|", "\\|")
+
+
 def _code(name: str) -> str:
-    quoted = " ".join(name.splitlines()).replace("|", "\\|")
+    quoted = " ".join(name.splitlines())
     if "`" not in quoted:
         return f"`{quoted}`"
     # a fence must be longer than any run of backticks inside

@@ -208,11 +208,19 @@ def test_a_name_is_shown_as_it_is_and_breaks_no_table(name: str, shown: str) -> 
         )
     )
     assert page.count(f"| {shown} |") == 2
-    assert f"| {shown}, `~other` |" in page
+    in_a_list = shown.replace("\\|", "|")
+    assert f"\n- {in_a_list}, `~other` (r 0.90 to 0.90)\n" in page
     tables = [line for line in page.splitlines() if line.startswith("|")]
-    assert len(tables) == 9
+    assert len(tables) == 6
     widths = [line.replace("\\|", "").count("|") for line in tables]
-    assert widths == [8, 8, 8, 5, 5, 5, 6, 6, 6]
+    assert widths == [7, 7, 7, 6, 6, 6]
+
+
+def test_pairs_with_few_shared_minutes_are_counted_and_not_grouped() -> None:
+    pairs = [_pair("a", "b", 0.9) | {"shared_minutes": 10}, _pair("c", "d", 1.0) | {"shared_minutes": 9}]
+    summary = _summary(correlations=pairs)
+    assert [group.operation_types for group in summary.slow_groups] == [("a", "b")]
+    assert "1 more pair correlates over fewer than 10 minutes" in markdown(summary)
 
 
 def test_missing_values_leave_their_cell_empty() -> None:
