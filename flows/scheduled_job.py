@@ -1,9 +1,6 @@
 """The flow behind every schedule: claims the window of a job, and runs the job's flow when the window is its own."""
 
-import importlib.util
 import os
-import sys
-from types import ModuleType
 from typing import Annotated, Any
 
 from prefect import State, flow, serve
@@ -16,7 +13,7 @@ from pggit_analytics.errors import ConfigurationError, PggitAnalyticsError
 from pggit_analytics.pipeline import BaselineParameters, MonitorParameters
 from pggit_analytics.postgres import schedules
 from pggit_analytics.postgres.schedules import JobTiming
-from pggit_analytics.resources import directory
+from pggit_analytics.resources import flow_module
 from pggit_analytics.scheduling import PARAMETERS, Outcome
 
 
@@ -58,28 +55,15 @@ def _run(job: str) -> str:
     """Does the work of a job as a flow run below this one; its final message."""
     parameters = PARAMETERS.get(job)
     if isinstance(parameters, MonitorParameters):
-        work = _module("monitor_performance").monitor_performance
+        work = flow_module("monitor_performance").monitor_performance
     elif isinstance(parameters, BaselineParameters):
-        work = _module("recalculate_baselines").recalculate_baselines
+        work = flow_module("recalculate_baselines").recalculate_baselines
     else:
         return schedules.run_in_database(flow_runs.configured_target().database, job)
     state: State[Any] = work(**dict(parameters), return_state=True)
     if not state.is_completed():
         raise JobFailed(state.message or state.name or "it did not complete")
     return state.message or ""
-
-
-def _module(name: str) -> ModuleType:
-    """The module of another flow; Prefect loads flows as files, so they cannot import each other by name."""
-    name_here = f"pggit_flow_{name}"
-    if name_here not in sys.modules:
-        specification = importlib.util.spec_from_file_location(name_here, directory("flows") / f"{name}.py")
-        if specification is None or specification.loader is None:
-            raise ConfigurationError(f"the flow {name} is not installed with this package; install it again")
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[name_here] = module
-        specification.loader.exec_module(module)
-    return sys.modules[name_here]
 
 
 def schedule_of(timing: JobTiming) -> Schedule:

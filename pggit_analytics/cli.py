@@ -509,7 +509,7 @@ def _flow(invocation: Invocation, name: str) -> ModuleType:
     """The module of a flow, which reads its database from the environment: a URL is no parameter to be recorded."""
     import importlib.util
 
-    from pggit_analytics.resources import directory
+    from pggit_analytics.resources import flow_module
 
     for variable, value in (("PGGIT_DATABASE_URL", invocation.database_url), ("PGGIT_SCHEMA", invocation.schema)):
         if value is not None:
@@ -520,13 +520,7 @@ def _flow(invocation: Invocation, name: str) -> ModuleType:
             "PREFECT_API_URL is set but Prefect is not installed; install it with: "
             "pip install 'pggit-analytics[flows]', or unset PREFECT_API_URL to run without"
         )
-    specification = importlib.util.spec_from_file_location(f"pggit_flow_{name}", directory("flows") / f"{name}.py")
-    if specification is None or specification.loader is None:
-        raise ConfigurationError(f"the flow {name} is not installed with this package; install it again")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
+    return flow_module(name)
 
 
 def main() -> None:

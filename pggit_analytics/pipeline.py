@@ -171,12 +171,14 @@ def gather(target: Target, parameters: MonitorParameters) -> Inputs:
     operation_types = extract_operation_types(target.database)
     if parameters.operations:
         check_operation_types(parameters.operations, operation_types["operation_type"].to_list())
-    hours = max(24 * combined_days(parameters.lookback_hours), parameters.lookback_hours)
-    start = lookback(as_of, hours=hours)
+    baselines = extract_baselines(target.database, as_of)
+    # the longer of the two windows
+    start = lookback(as_of, hours=24 * combined_days(parameters.lookback_hours))
+    # last, as it may leave files that only the caller closes
     metrics = extract_metrics(
         target.source_database, target.source, start=start, end=as_of, operations=parameters.operations
     )
-    return Inputs(as_of, now, start, metrics, extract_baselines(target.database, as_of), operation_types)
+    return Inputs(as_of, now, start, metrics, baselines, operation_types)
 
 
 def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:

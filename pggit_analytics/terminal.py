@@ -46,16 +46,17 @@ def steps(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), console=console
     ) as progress:
-        running: list[int] = []
+
+        def end_latest() -> None:
+            if progress.task_ids:
+                progress.update(progress.task_ids[-1], total=1, completed=1)
 
         def begin(step: str) -> None:
-            for task in running:
-                progress.update(task, total=1, completed=1)  # type: ignore[arg-type]
-            running.append(progress.add_task(Text(step).markup, total=None))
+            end_latest()
+            progress.add_task(Text(step).markup, total=None)
 
         yield begin
-        for task in running:
-            progress.update(task, total=1, completed=1)  # type: ignore[arg-type]
+        end_latest()
 
 
 def show_summary(summary: Summary, console: Console, *, rows: int = 8) -> None:

@@ -1,9 +1,9 @@
 """Reads metrics and what is known about the operations into frames.
 
 Metrics come through connectorx: one bulk COPY per slice of time, cast and filtered by the server, and packed where
-they come from the schema's own table (`packed`). All slices are read
-in one snapshot, which a psycopg connection exports and every connection of connectorx adopts, read-only: rows
-committed while reading never appear, and a query of the user can change nothing.
+they come from the schema's own table (`packed`). All slices are read in one snapshot, which a psycopg connection
+exports and every connection of connectorx adopts, read-only: rows committed while reading never appear, and a query of
+the user can change nothing.
 """
 
 from __future__ import annotations
