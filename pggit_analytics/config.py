@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +33,21 @@ class SourceSettings(BaseModel):
     database_url: SecretStr | None = None
 
 
+class DeliverySettings(BaseModel):
+    """How channels are reached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: certificates (PEM) trusted besides the public ones, such as that of a company's own authority
+    ca_file: Path | None = None
+    #: seconds in which a connection, and then its TLS, must stand
+    connect_timeout_s: float = Field(default=5.0, ge=0.1, le=60, allow_inf_nan=False)
+    #: seconds a channel may be silent
+    read_timeout_s: float = Field(default=10.0, ge=0.1, le=120, allow_inf_nan=False)
+    #: seconds for the whole of one message, however the channel behaves
+    total_timeout_s: float = Field(default=20.0, ge=0.1, le=300, allow_inf_nan=False)
+
+
 class Settings(BaseSettings):
     """What one invocation needs to know."""
 
@@ -44,6 +59,11 @@ class Settings(BaseSettings):
     schema_name: str = "pggit"
     embedded_directory: Path = Path(".pggit")
     source: SourceSettings = SourceSettings()
+    #: the master key of the channels' addresses: 32 bytes in base64; wins over ``webhook_key_file``
+    webhook_key: SecretStr | None = None
+    #: a file that holds it
+    webhook_key_file: Path | None = None
+    delivery: DeliverySettings = DeliverySettings()
 
     @classmethod
     def settings_customise_sources(

@@ -4,9 +4,15 @@
 
     PggitAnalyticsError
     ├── InvalidArgument (also a ValueError)   a parameter is outside its allowed range
+    │   └── InvalidAddress                    what is given as the address of a channel is none
     ├── InvalidSource                         a custom source does not yield the canonical columns
     ├── InvalidData                           the data holds what the analysis cannot accept (NULL, negative)
     ├── ConfigurationError                    the configuration file or environment is wrong or incomplete
+    │   └── MissingKey                        there is no master key to read or write addresses with
+    ├── DeliveryError                         a channel cannot be used as it is stored
+    │   ├── WrongKey                          its address was encrypted with another master key
+    │   ├── DamagedAddress                    its address was changed since it was encrypted
+    │   └── ForbiddenAddress                  it leads into a network that is not to be reached
     └── DatabaseError                         the database said no
         ├── DatabaseUnavailable               it cannot be reached or refuses the log-in
         ├── NotDeployed                       the schema or one of its objects is not there
@@ -30,6 +36,10 @@ class InvalidArgument(PggitAnalyticsError, ValueError):
     exit_code = 2
 
 
+class InvalidAddress(InvalidArgument):
+    """What is given as the address of a channel is none; the message never repeats it, because it is a secret."""
+
+
 class InvalidSource(PggitAnalyticsError):
     """A custom source does not yield the canonical columns."""
 
@@ -42,6 +52,26 @@ class ConfigurationError(PggitAnalyticsError):
     """The configuration file or environment is wrong or incomplete."""
 
     exit_code = 2
+
+
+class MissingKey(ConfigurationError):
+    """There is no master key to read or write the addresses of channels with."""
+
+
+class DeliveryError(PggitAnalyticsError):
+    """A channel cannot be used as it is stored."""
+
+
+class WrongKey(DeliveryError):
+    """An address was encrypted with another master key."""
+
+
+class DamagedAddress(DeliveryError):
+    """An address was changed since it was encrypted."""
+
+
+class ForbiddenAddress(DeliveryError):
+    """A name leads to an address of a network that is not to be reached."""
 
 
 class DatabaseError(PggitAnalyticsError):
