@@ -8,7 +8,6 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from pggit_analytics import flow_runs, pipeline
-from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.pipeline import MonitorParameters, MonitorResult, Target
 from pggit_analytics.report.summary import Summary, markdown, milliseconds
 
@@ -80,8 +79,7 @@ def _monitor(target: Target, parameters: MonitorParameters) -> MonitorResult:
     with inputs.metrics, pipeline.recorded_failure(target, record):
         findings = correlate(inputs, parameters, detect(inputs, parameters))
         written = write_back(target, inputs, parameters, findings, flow_run_id)
-        since = slow_since(inputs.metrics.frame, findings.degradations)
-    result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, since, written)
+    result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, written)
     _publish(pipeline.summary(result))
     return result
 

@@ -120,9 +120,12 @@ class MonitorResult:
     as_of: datetime
     rows_read: int
     findings: Findings
-    #: `frames.SLOW_SINCE` of the degraded operations
-    slow_since: pl.DataFrame
     written: WriteResult
+
+    @property
+    def slow_since(self) -> pl.DataFrame:
+        """`frames.SLOW_SINCE` of the degraded operations."""
+        return self.findings.slow_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,7 @@ def monitor(
         findings = correlate(inputs, parameters, detect(inputs, parameters))
         progress("Writing the findings")
         written = apply(target, inputs, parameters, findings, flow_run_id)
-        since = slow_since(inputs.metrics.frame, findings.degradations)
-    return MonitorResult(inputs.as_of, inputs.metrics.rows, findings, since, written)
+    return MonitorResult(inputs.as_of, inputs.metrics.rows, findings, written)
 
 
 def gather(target: Target, parameters: MonitorParameters) -> Inputs:
@@ -193,6 +195,7 @@ def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
         thresholds=detect_threshold_exceeded(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours),
         operations=parameters.operations,
         seen_operation_types=_seen(inputs.metrics.frame),
+        slow_since=slow_since(inputs.metrics.frame, degradations),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import psycopg
@@ -296,9 +297,20 @@ def read_catalog(connection: psycopg.Connection, schema: str) -> Catalog:
         columns=columns,
         keys=rows(Key, _KEYS),
         checks=rows(Check, _CHECKS),
-        routines=rows(Routine, _ROUTINES),
+        routines=_without_schema(connection, schema, rows(Routine, _ROUTINES)),
         triggers=rows(Trigger, _TRIGGERS),
     )
+
+
+def _without_schema(connection: psycopg.Connection, schema: str, routines: list[Routine]) -> list[Routine]:
+    """A procedure that commits has no search path of its own and names the schema; without it two can be compared."""
+    row = connection.execute("SELECT quote_ident(%s)", (schema,)).fetchone()
+    # also of what is not there: such a procedure may call what comes later
+    call = re.compile(rf"(?<![\w\"]){re.escape(row[0] if row else schema)}\.(\w+\()")
+    return [
+        replace(routine, definition=call.sub(r"\1", routine.definition)) if routine.kind == "p" else routine
+        for routine in routines
+    ]
 
 
 def read_dependants(connection: psycopg.Connection, objects: Iterable[tuple[str, int]]) -> list[Dependant]:

@@ -3,7 +3,7 @@
 What the files would make is found by running them in a scratch schema inside a savepoint and reading pg_catalog; the
 savepoint is then rolled back and the target compared with what was read. A role that may not create schemas compares
 its tables in pg_temp instead, and functions and views by name and owner mark only (pg_temp is never searched for
-functions).
+functions). Files that need what the server does not have are left out (`conditions`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from pggit_analytics.postgres.catalog import (
     read_dependants,
     set_local_path,
 )
+from pggit_analytics.postgres.conditions import Conditions, Lack, Surroundings, explained, read_surroundings
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.migrations import KIND as MIGRATION
 from pggit_analytics.postgres.migrations import Migration, pending, read_migrations
@@ -54,6 +55,7 @@ KINDS = {"table": "tables", "function": "functions", "trigger": "triggers", "vie
 _PACKAGE = ("package", "pggit_analytics")
 
 _REQUIRES = re.compile(r"^-- requires: *(.+)$", re.MULTILINE)
+_FOLLOWS = re.compile(r"^-- follows: *(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,17 @@ class Source:
     @property
     def requires(self) -> tuple[str, ...]:
         """Names in the line ``-- requires: a, b`` of its header."""
-        found = _REQUIRES.search(self.text)
-        return tuple(name.strip() for name in found[1].split(",")) if found else ()
+        return _listed(_REQUIRES, self.text)
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """Names in the line ``-- follows: a, b``: what is deployed before it, but need not be."""
+        return _listed(_FOLLOWS, self.text)
+
+
+def _listed(header: re.Pattern[str], text: str) -> tuple[str, ...]:
+    found = header.search(text)
+    return tuple(name.strip() for name in found[1].split(",")) if found else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,8 @@ class Deployment:
     replaced: tuple[str, ...]
     #: objects left alone
     unchanged: tuple[str, ...]
+    #: objects that need an extension or a superuser, which are not there
+    left_out: tuple[str, ...]
     #: changes to what existed, in words: columns and keys added, functions and views dropped to be made again
     changes: tuple[str, ...]
     #: migrations applied to the tables that were there
@@ -125,6 +138,8 @@ class DeploymentStatus:
     obsolete: tuple[str, ...]
     #: roles that do not exist; nothing depends on them but their members
     missing_roles: tuple[str, ...]
+    #: objects that need an extension or a superuser, which are not there, each with the reason
+    not_installed: tuple[str, ...]
 
     @property
     def is_current(self) -> bool:
@@ -141,6 +156,8 @@ class _Survey:
     """All that a deployment is decided on."""
 
     sources: list[Source]
+    #: files that need what is not there, which are not in ``sources``
+    left_out: dict[Source, Lack]
     #: what the files make
     expected: Catalog
     #: ``expected`` holds functions, triggers and views, not only tables
@@ -217,7 +234,8 @@ def status(database: Database) -> DeploymentStatus:
         applied = _applied(recorded)
         migrations = read_migrations() if _holds_tables(sources, actual) else []
         roles = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
-    objects = [source for source in sources if source.kind != "role"]
+        lacks = _lacks_of_what_is_there(sources, read_surroundings(connection), actual, roles)
+    objects = [source for source in sources if source.kind != "role" and source not in lacks]
     there = [source for source in objects if _exists(source, actual)]
     current = [source for source in there if _recorded_md5(source, recorded) == source.md5]
     known = {(source.kind, source.name) for source in sources} | {_PACKAGE}
@@ -235,9 +253,45 @@ def status(database: Database) -> DeploymentStatus:
         missing_roles=tuple(
             source.name
             for source in sources
-            if source.kind == "role" and _makes_role(source) and source.name not in roles
+            if source.kind == "role" and _makes_role(source) and source not in lacks and source.name not in roles
+        ),
+        not_installed=tuple(
+            f"{source}: {_reason_of_lack(source, lack, actual, recorded)}" for source, lack in lacks.items()
         ),
     )
+
+
+def _lacks(sources: list[Source], surroundings: Surroundings) -> dict[Source, Lack]:
+    """Which files are to be left out, and why; ``sources`` in the order they are deployed."""
+    lacks: dict[Source, Lack] = {}
+    by_name: dict[str, Lack] = {}
+    for source in sources:
+        lack = surroundings.lack(Conditions.of(source.text))
+        lack = lack or next((by_name[name] for name in source.requires if name in by_name), None)
+        if lack is not None:
+            lacks[source] = by_name[source.name] = lack
+    return lacks
+
+
+def _lacks_of_what_is_there(
+    sources: list[Source], surroundings: Surroundings, actual: Catalog, roles: set[str]
+) -> dict[Source, Lack]:
+    """The same for somebody who looks: what a superuser installed is there for everybody."""
+    without_extension = _lacks(sources, surroundings.for_a_superuser())
+    return {
+        source: lack
+        for source, lack in _lacks(sources, surroundings).items()
+        if source in without_extension
+        or not (_exists(source, actual) or (source.kind == "role" and source.name in roles))
+    }
+
+
+def _reason_of_lack(source: Source, lack: Lack, actual: Catalog, recorded: _Recorded) -> str:
+    if lack.extension is not None and _exists(source, actual):
+        return f"{lack.reason} any more, so it fails when it is called"
+    if lack.extension is not None and _recorded_md5(source, recorded) is not None:
+        return f"{lack.reason} any more"
+    return lack.reason
 
 
 def check_schema_name(schema: str) -> None:
@@ -274,7 +328,7 @@ def _ordered(sources: list[Source], known: set[str]) -> list[Source]:
         unknown = [name for name in source.requires if name not in by_name and name not in known]
         if unknown:
             raise PggitAnalyticsError(f"{source.file} requires {unknown[0]}, which no file before it makes")
-        sorter.add(source.name, *[name for name in source.requires if name in by_name])
+        sorter.add(source.name, *[name for name in (*source.requires, *source.follows) if name in by_name])
     try:
         return [by_name[name] for name in sorter.static_order()]
     except CycleError as exc:
@@ -328,10 +382,12 @@ def _holds_tables(sources: list[Source], actual: Catalog) -> bool:
 
 
 def _surveyed(connection: psycopg.Connection, schema: str) -> _Survey:
-    sources = read_sources()
+    everything = read_sources()
+    lacks = _lacks(everything, read_surroundings(connection))
+    sources = [source for source in everything if source not in lacks]
     expected, is_complete = _expected_catalog(connection, sources)
     actual = read_catalog(connection, schema)
-    return _Survey(sources, expected, is_complete, actual, _recorded(connection, actual))
+    return _Survey(sources, lacks, expected, is_complete, actual, _recorded(connection, actual))
 
 
 def _planned(connection: psycopg.Connection, database: Database, survey: _Survey, migrations: _Migrations) -> _Plan:
@@ -604,10 +660,26 @@ def _report(schema: str, dry_run: bool, survey: _Survey, plan: _Plan, notices: l
         created=_names(created),
         replaced=_names(replaced),
         unchanged=_names(source for source in survey.sources if source not in created and source not in replaced),
+        left_out=_names(list(survey.left_out)),
         changes=tuple(preparation.description for preparation in plan.preparations),
         migrations=tuple(str(migration) for migration in plan.migrations.to_run),
-        notices=tuple(dict.fromkeys(notices)),
+        notices=tuple(dict.fromkeys([*notices, *_notice_of_left_out(survey)])),
     )
+
+
+def _notice_of_left_out(survey: _Survey) -> list[str]:
+    """One line when it is news: by the first deployment of a version, and when something was there before."""
+
+    def is_lost(source: Source, lack: Lack) -> bool:
+        md5 = _recorded_md5(source, survey.recorded)
+        return md5 is not None and (lack.extension is not None or md5 != source.md5)
+
+    is_news = _installed_version(survey.recorded) != __version__ or any(
+        is_lost(source, lack) for source, lack in survey.left_out.items()
+    )
+    if not (survey.left_out and is_news):
+        return []
+    return [explained(_names(list(survey.left_out)), survey.left_out.values())]
 
 
 def _names(sources: list[Source] | Iterator[Source]) -> tuple[str, ...]:

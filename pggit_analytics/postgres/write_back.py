@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from pggit_analytics.errors import InvalidArgument, InvalidData, PggitAnalyticsError
-from pggit_analytics.frames import ANOMALIES, CORRELATIONS, DEGRADATIONS, INSTANT, THRESHOLDS, FrameSchema
+from pggit_analytics.frames import ANOMALIES, CORRELATIONS, DEGRADATIONS, INSTANT, SLOW_SINCE, THRESHOLDS, FrameSchema
 from pggit_analytics.postgres.connection import Database
 
 #: longest error text kept of a failed run, in characters
@@ -44,6 +44,8 @@ class Findings:
     operations: tuple[str, ...] | None = None
     #: names met in the data, to be registered where they are new
     seen_operation_types: tuple[str, ...] = ()
+    #: SLOW_SINCE of degraded operations, which becomes part of their alerts' evidence
+    slow_since: pl.DataFrame = field(default_factory=SLOW_SINCE.empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,13 @@ _REGISTER_OPERATION_TYPES = """
     ON CONFLICT (operation_type) DO NOTHING
 """
 
+_SET_SLOW_SINCE = """
+    UPDATE pg_temp.pggit_new_degradations AS d
+    SET slow_since = s.slow_since
+    FROM unnest(%(operation_type)s::TEXT[], %(slow_since)s::TIMESTAMPTZ[]) AS s (operation_type, slow_since)
+    WHERE d.operation_type = s.operation_type
+"""
+
 # Both work on the temporary tables that `_load` fills, as the monitoring run inside the database does.
 _REPLACE = "SELECT rows_written, rows_deleted FROM replace_findings(%(operations)s, %(run_id)s, %(as_of)s)"
 _RAISE_ALERTS = "SELECT raise_alerts_of_findings(%(operations)s, %(as_of)s)"
@@ -185,6 +194,7 @@ def write_back(
 
     for stage in _STAGES:
         _load(connection, stage, getattr(findings, stage.name))
+    _add_slow_since(connection, findings.slow_since)
     operations = None if findings.operations is None else list(findings.operations)
     scope: dict[str, object] = {"operations": operations, "run_id": run_id, "as_of": run.as_of}
     written, deleted = _row(connection, _REPLACE, scope)
@@ -226,6 +236,7 @@ def _check(connection: psycopg.Connection, findings: Findings, run: RunRecord) -
     for name in ("as_of", "window_start", "started_at"):
         if getattr(run, name).tzinfo is None:
             raise InvalidArgument(f"{name} is {getattr(run, name).isoformat()}, expected an instant with a time zone")
+    SLOW_SINCE.check(findings.slow_since)
     for stage in _STAGES:
         frame = stage.schema.check(getattr(findings, stage.name))
         if strangers := frame.filter(pl.col("detected_at") != pl.lit(run.as_of.astimezone(UTC), INSTANT)).height:
@@ -277,6 +288,13 @@ def _load(connection: psycopg.Connection, stage: _Stage, frame: pl.DataFrame) ->
             # quoted text: an empty string is then not taken for NULL
             copy.write(frame.write_csv(include_header=False, quote_style="non_numeric").encode())
     connection.execute(sql.SQL("ANALYZE {}").format(stage.temporary))
+
+
+def _add_slow_since(connection: psycopg.Connection, slow_since: pl.DataFrame) -> None:
+    """Give the loaded degradations a column of that name, NULL where it is not known."""
+    connection.execute("ALTER TABLE pg_temp.pggit_new_degradations ADD COLUMN slow_since TIMESTAMPTZ")
+    if not slow_since.is_empty():
+        connection.execute(_SET_SLOW_SINCE, slow_since.to_dict(as_series=False))
 
 
 def _alert(connection: psycopg.Connection, scope: dict[str, object]) -> tuple[int, int, int]:

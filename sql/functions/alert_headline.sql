@@ -1,5 +1,6 @@
 -- alert_headline(type, operation, evidence): what happened and how much, in one line for people to read.
 -- p_operation_type may be NULL (an alert about no operation). What the evidence does not say reads '?'.
+-- SELF_HEALTH says evidence ->> 'summary', a sentence that needs no name before it.
 -- A type without words of its own here says evidence ->> 'summary'. Never NULL.
 CREATE OR REPLACE FUNCTION alert_headline(p_alert_type TEXT, p_operation_type TEXT, p_evidence JSONB)
 RETURNS TEXT
@@ -36,6 +37,7 @@ BEGIN
             evidence_number(p_evidence, 'duration_ms', 3),
             evidence_number(p_evidence, 'threshold_ms', 3),
             evidence_number(p_evidence, 'exceeded_count', 0))
+        WHEN 'SELF_HEALTH' THEN coalesce(p_evidence ->> 'summary', concat_ws(' ', p_alert_type, p_operation_type))
         ELSE concat_ws(' ', p_alert_type, p_operation_type, p_evidence ->> 'summary')
     END;
 END;

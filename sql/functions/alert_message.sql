@@ -1,7 +1,10 @@
--- alert_message(alert, transition): the body of one message, a JSON object as text; instants are ISO 8601 in UTC.
+-- alert_message(alert, transition, facts): the body of one message, a JSON object as text; instants are ISO 8601 in UTC.
 -- p_transition: opened, severity:<NEW>, snooze_ended:<snooze_id>, repeat:<k> or resolved.
+-- p_facts: the figures to compare, from alert_facts(); NULL = none, {}.
+-- instance and report_url are the settings of these names: an unnamed instance is called as its database is, and
+-- report_url is null when empty. group_key is null while the alert belongs to no incident.
 -- NULL when there is no such alert.
-CREATE OR REPLACE FUNCTION alert_message(p_alert_id BIGINT, p_transition TEXT)
+CREATE OR REPLACE FUNCTION alert_message(p_alert_id BIGINT, p_transition TEXT, p_facts JSONB DEFAULT NULL)
 RETURNS TEXT
 LANGUAGE plpgsql
 STABLE
@@ -39,6 +42,11 @@ BEGIN
         'opened_at', utc_text(opened_at),
         'last_seen_at', utc_text(last_seen_at),
         'resolved_at', utc_text(resolved_at),
+        'group_key', group_key,
+        'instance', coalesce(nullif(btrim(alert_setting('instance_name')), ''), current_database()),
+        'schema', current_schema(),
+        'report_url', nullif(btrim(alert_setting('report_url')), ''),
+        'facts', coalesce(p_facts, '{}'),
         'evidence', evidence
     )::TEXT
     INTO v_message
@@ -48,5 +56,5 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION alert_message(BIGINT, TEXT) IS 'pggit_analytics: the body of one message about an alert';
-REVOKE ALL ON FUNCTION alert_message(BIGINT, TEXT) FROM PUBLIC;
+COMMENT ON FUNCTION alert_message(BIGINT, TEXT, JSONB) IS 'pggit_analytics: the body of one message about an alert';
+REVOKE ALL ON FUNCTION alert_message(BIGINT, TEXT, JSONB) FROM PUBLIC;

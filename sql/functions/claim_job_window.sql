@@ -47,8 +47,8 @@ BEGIN
             format('%s is the active scheduler, %s does nothing', v_active, p_scheduler)
         WHEN v_job.is_paused THEN
             format('%s is paused', p_job)
-        WHEN missing_function_of_job(p_job) IS NOT NULL THEN
-            format('%s waits for the function %s', p_job, missing_function_of_job(p_job))
+        WHEN missing_function_of_job(p_job, p_scheduler) IS NOT NULL THEN
+            format('%s waits for the function %s', p_job, missing_function_of_job(p_job, p_scheduler))
         WHEN NOT lock_job(p_job, p_for_session) THEN
             format('%s is running', p_job)
     END;

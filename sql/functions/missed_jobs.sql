@@ -17,7 +17,7 @@ BEGIN
     CROSS JOIN active_scheduler AS s
     CROSS JOIN LATERAL (SELECT date_bin(j.period, p_at, j.first_window) AS window_start) AS w
     WHERE NOT j.is_paused
-      AND missing_function_of_job(j.job) IS NULL
+      AND missing_function_of_job(j.job, s.scheduler) IS NULL
       AND w.window_start >= greatest(s.active_since, j.resumed_at)
       AND w.window_start < p_at - INTERVAL '2 minutes'
       AND NOT EXISTS (

@@ -1,6 +1,8 @@
--- missing_function_of_job(job): the function that the job calls and this schema does not have.
+-- missing_function_of_job(job, scheduler): the function that the job waits for: under pg_cron the database does the
+-- work, so the function must be in this schema; every other scheduler lets the pipeline do it and waits for none.
+-- p_scheduler NULL (no scheduler is active) waits for none either.
 -- NULL when nothing is missing; an unknown job gives NULL.
-CREATE OR REPLACE FUNCTION missing_function_of_job(p_job TEXT)
+CREATE OR REPLACE FUNCTION missing_function_of_job(p_job TEXT, p_scheduler TEXT)
 RETURNS TEXT
 LANGUAGE sql
 STABLE
@@ -9,6 +11,7 @@ AS $$
     SELECT j.needs_function
     FROM scheduled_jobs AS j
     WHERE j.job = p_job
+      AND p_scheduler = 'pg_cron'
       AND NOT EXISTS (
           SELECT
           FROM pg_proc AS p
@@ -17,5 +20,6 @@ AS $$
       );
 $$;
 
-COMMENT ON FUNCTION missing_function_of_job(TEXT) IS 'pggit_analytics: what a job waits for, NULL = nothing';
-REVOKE ALL ON FUNCTION missing_function_of_job(TEXT) FROM PUBLIC;
+COMMENT ON FUNCTION missing_function_of_job(TEXT, TEXT) IS
+    'pggit_analytics: what a job waits for under a scheduler, NULL = nothing';
+REVOKE ALL ON FUNCTION missing_function_of_job(TEXT, TEXT) FROM PUBLIC;

@@ -1,9 +1,11 @@
 -- raise_alerts_of_findings(operations, as_of): raise an alert for each row of the temporary tables of
--- collect_findings(), and let the open alerts that are not among them miss a run; the number of alerts resolved.
+-- collect_findings(), group them by incident (group_alerts), and let the open alerts that are not among them miss a
+-- run; the number of alerts resolved.
 -- p_operations: the operations looked at; NULL = all. The caller holds lock_alerts() and asked alerts_allowed().
 --
 -- A slow or fast call is a point event. A pair is CRITICAL when both sides are degraded, else WARNING.
 -- The evidence is the row and the moment: neither run nor session is in it, so that a rerun freezes the same.
+-- pggit_new_degradations may have a column slow_since, which becomes evidence where it is known.
 CREATE OR REPLACE FUNCTION raise_alerts_of_findings(p_operations TEXT[], p_as_of TIMESTAMPTZ)
 RETURNS INTEGER
 LANGUAGE plpgsql
@@ -27,7 +29,9 @@ BEGIN
         WHERE a.anomaly_type IN ('SPIKE', 'COMBINED') AND a.metric_id IS NOT NULL
         UNION ALL
         SELECT
-            'DEGRADATION', d.severity, d.operation_type, alert_key('DEGRADATION', d.operation_type), FALSE, to_jsonb(d)
+            'DEGRADATION', d.severity, d.operation_type, alert_key('DEGRADATION', d.operation_type), FALSE,
+            (to_jsonb(d) - 'slow_since') || jsonb_strip_nulls(
+                jsonb_build_object('slow_since', utc_text((to_jsonb(d) ->> 'slow_since')::TIMESTAMPTZ)))
         FROM pg_temp.pggit_new_degradations AS d
         UNION ALL
         SELECT
@@ -47,6 +51,11 @@ BEGIN
         FROM pg_temp.pggit_new_thresholds AS t
     ) AS f;
 
+    -- What alert_facts() computes is the same for all alerts of an operation.
+    CREATE TEMPORARY TABLE pggit_facts (
+        operation_type TEXT, as_of TIMESTAMPTZ, hours INTEGER, facts JSONB, PRIMARY KEY (operation_type, as_of, hours)
+    ) ON COMMIT DROP;
+
     -- A point event that is known, and no less severe, is for ever what it was: the windows of two runs overlap by
     -- nearly a day, and so most spikes of a run are of this kind.
     PERFORM raise_alert(
@@ -62,6 +71,8 @@ BEGIN
         ))
         ORDER BY array_position(c_rising, new.severity) DESC, new.dedup_key COLLATE "C"
     ) AS o;
+    DROP TABLE pg_temp.pggit_facts;
+    PERFORM group_alerts(p_as_of);
 
     SELECT coalesce(array_agg(n.dedup_key), '{}') INTO v_seen
     FROM pg_temp.pggit_new_alerts AS n

@@ -29,8 +29,9 @@ BEGIN
         WHERE r.run_id = v_run_id;
         RETURN v_done;
     ELSIF p_job = 'deliver_pending_alerts' THEN
-        PERFORM deliver_pending_notifications(50, 3);
-        RETURN 'delivered';
+        SELECT format('%s delivered, %s failed, %s put off', d.delivered_count, d.failed_count, d.retry_count) INTO v_done
+        FROM deliver_pending_notifications(50, 3) AS d;
+        RETURN v_done;
     END IF;
     RAISE EXCEPTION 'job % is in scheduled_jobs, but nothing is known of what it does', quote_literal(p_job)
         USING ERRCODE = 'invalid_parameter_value';

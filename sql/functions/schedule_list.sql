@@ -28,7 +28,7 @@ AS $$
     CROSS JOIN LATERAL (
         SELECT CASE
             WHEN j.is_paused THEN 'paused'
-            WHEN missing_function_of_job(j.job) IS NOT NULL THEN 'waiting for ' || missing_function_of_job(j.job)
+            WHEN missing_function_of_job(j.job, a.scheduler) IS NOT NULL THEN 'waiting for ' || missing_function_of_job(j.job, a.scheduler)
             WHEN a.scheduler IS NULL THEN 'inactive'
             ELSE 'active'
         END AS state

@@ -1,6 +1,7 @@
 -- requires: pggit_reader, pggit_pipeline
--- privileges: what pggit_reader and pggit_pipeline may do in the current schema. A role or table that is not there is
--- passed over. Functions and views are found by their comments: reading ones (STABLE, IMMUTABLE) go to both roles,
+-- follows: pggit_delivery
+-- privileges: what pggit_reader, pggit_pipeline and pggit_delivery may do in the current schema. A role or table that
+-- is not there is passed over, and so are functions of other owners. Functions and views are found by their comments: reading ones (STABLE, IMMUTABLE) go to both roles,
 -- writing ones (VOLATILE) to the pipeline; trigger functions and SECURITY DEFINER functions to nobody.
 DO $$
 DECLARE
@@ -10,13 +11,15 @@ DECLARE
     v_read      CONSTANT TEXT[] := ARRAY[
         'performance_operation_types', 'performance_metrics', 'merge_relationships', 'performance_baselines',
         'performance_baseline_history', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
-        'alert_notification_log', 'analysis_runs', 'performance_anomalies', 'performance_degradations',
-        'performance_correlations', 'scheduled_jobs', 'job_runs', 'active_scheduler', 'deployed_objects'];
+        'alert_blackouts', 'alert_notification_log', 'analysis_runs', 'performance_anomalies',
+        'performance_degradations', 'performance_correlations', 'scheduled_jobs', 'job_runs', 'active_scheduler',
+        'deployed_objects'];
     v_queue     CONSTANT TEXT :=
         'notification_queue_id, webhook_id, alert_id, dedup_key, status, retry_count, next_retry_at, created_at, '
         'delivered_at, leased_until, last_error';
     v_closed    CONSTANT TEXT[] := ARRAY[
-        'alert_notification_queue', 'alert_notification_settings', 'alert_notification_webhooks', 'analytics_settings'];
+        'alert_notification_queue', 'alert_notification_settings', 'alert_notification_webhooks', 'analytics_settings',
+        'webhook_delivery_state'];
     -- pggit_pipeline reads everything; addresses are ciphertext without the master key.
     v_look      CONSTANT TEXT[] := v_read || v_closed;
     -- It writes no more than each table needs: timings and histories only grow, results of a run are replaced whole.
@@ -25,11 +28,19 @@ DECLARE
         'alert_notification_log'];
     v_change    CONSTANT TEXT[] := ARRAY[
         'performance_baselines', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
-        'alert_notification_queue', 'analysis_runs', 'job_runs'];
+        'alert_blackouts', 'alert_notification_queue', 'analysis_runs', 'job_runs', 'webhook_delivery_state'];
     v_replace   CONSTANT TEXT[] := ARRAY[
         'performance_anomalies', 'performance_degradations', 'performance_correlations', 'active_scheduler'];
+    -- What touches the key of the webhooks or sends something is for pggit_delivery alone.
+    v_delivery  CONSTANT TEXT[] := ARRAY[
+        'complete_webhook_address', 'decrypt_webhook_address', 'deliver_claimed_message',
+        'deliver_pending_notifications', 'deliver_webhook', 'encrypt_webhook_address', 'get_webhook_decrypted',
+        'is_public_address', 'seconds_to_next_send', 'send_messages', 'send_to_address', 'send_to_webhook',
+        'store_webhook_encrypted', 'webhook_decrypt', 'webhook_encrypt', 'webhook_hmac', 'webhook_key_id',
+        'webhook_master_key', 'webhook_payload', 'webhook_random_bytes', 'webhook_text'];
     v_reader    CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_reader');
     v_pipeline  CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_pipeline');
+    v_deliverer CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_delivery');
     v_object    RECORD;
 BEGIN
     IF v_reader THEN
@@ -71,6 +82,10 @@ BEGIN
         IF v_reader AND v_object.name = 'alert_notification_queue' THEN
             EXECUTE format('GRANT SELECT (%s) ON alert_notification_queue TO pggit_reader', v_queue);
         END IF;
+        IF v_deliverer AND v_object.name = 'alert_notification_webhooks' THEN
+            EXECUTE format('GRANT INSERT, UPDATE ON %I TO pggit_delivery', v_object.name);
+            EXECUTE format('GRANT USAGE ON SEQUENCE %I TO pggit_delivery', v_object.sequence);
+        END IF;
         CONTINUE WHEN NOT v_pipeline;
         EXECUTE format('GRANT SELECT ON %I TO pggit_pipeline', v_object.name);
         IF v_object.name = ANY (v_append || v_change || v_replace) THEN
@@ -78,6 +93,9 @@ BEGIN
         END IF;
         IF v_object.name = ANY (v_change) THEN
             EXECUTE format('GRANT UPDATE ON %I TO pggit_pipeline', v_object.name);
+        END IF;
+        IF v_object.name = 'alert_notification_webhooks' THEN
+            EXECUTE 'GRANT UPDATE (last_tested_at, test_status) ON alert_notification_webhooks TO pggit_pipeline';
         END IF;
         IF v_object.name = ANY (v_replace) THEN
             EXECUTE format('GRANT DELETE ON %I TO pggit_pipeline', v_object.name);
@@ -105,9 +123,11 @@ BEGIN
     FOR v_object IN
         SELECT p.oid::REGPROCEDURE::TEXT AS name,
                p.prosecdef OR p.prorettype IN ('trigger'::REGTYPE, 'event_trigger'::REGTYPE) AS is_closed,
-               p.provolatile IN ('i', 's') AS is_reading
+               p.provolatile IN ('i', 's') AS is_reading,
+               p.proname = ANY (v_delivery) AS is_delivering
         FROM pg_proc AS p
         WHERE p.pronamespace = v_namespace
+          AND pg_has_role(p.proowner, 'USAGE')
           AND obj_description(p.oid, 'pg_proc') LIKE 'pggit\_analytics%'
         ORDER BY p.oid
     LOOP
@@ -118,6 +138,15 @@ BEGIN
         END IF;
         IF v_pipeline THEN
             EXECUTE format('REVOKE ALL ON ROUTINE %s FROM pggit_pipeline', v_object.name);
+        END IF;
+        IF v_deliverer THEN
+            EXECUTE format('REVOKE ALL ON ROUTINE %s FROM pggit_delivery', v_object.name);
+        END IF;
+        IF v_object.is_delivering THEN
+            IF v_deliverer THEN
+                EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO pggit_delivery', v_object.name);
+            END IF;
+            CONTINUE;
         END IF;
         CONTINUE WHEN v_object.is_closed;
         IF v_reader AND v_object.is_reading THEN

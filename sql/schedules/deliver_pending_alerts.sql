@@ -19,6 +19,6 @@ SELECT cron.schedule_in_database(
         ELSE format('deliver_pending_alerts (%s.%s)', :'database', :'schema')
     END,
     '*/5 * * * *',
-    format('SELECT %I.run_scheduled_job(%L)', :'schema', 'deliver_pending_alerts'),
+    format('CALL %I.deliver_pending_alerts_by_row()', :'schema'),
     :'database'
 );

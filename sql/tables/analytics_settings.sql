@@ -11,5 +11,13 @@ VALUES
     ('alert_resolve_after_runs', '3', 'Runs in a row that must not find an open alert before it is resolved'),
     ('repeat_interval_critical', '4 hours', 'An open CRITICAL alert is said again after this long; empty = never'),
     ('repeat_interval_warning', '24 hours', 'An open WARNING alert is said again after this long; empty = never'),
-    ('repeat_interval_info', '', 'An open INFO alert is said again after this long; empty = never')
+    ('repeat_interval_info', '', 'An open INFO alert is said again after this long; empty = never'),
+    ('instance_name', '', 'What messages call this database; empty = its name'),
+    ('report_url', '', 'Where the report is published, linked in messages; empty = no link'),
+    ('digest_time', '08:00', 'When the digest of a day is sent (UTC)'),
+    ('breaker_failures', '5', 'Failures in a row after which a channel is tried by single messages only'),
+    ('breaker_max_pause', '15 minutes', 'The longest pause between two such tries'),
+    ('detector_silence', '',
+     'Without a successful run for this long the detector is silent; empty = twice the period of its job'),
+    ('operation_silence', '6 hours', 'An operation that reported every hour counts as stopped after this long')
 ON CONFLICT (name) DO NOTHING;

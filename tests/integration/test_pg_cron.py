@@ -31,8 +31,13 @@ PLANNED = {
     "check_performance_anomalies": "0 */6 * * *",
     "deliver_pending_alerts": "*/5 * * * *",
 }
+DELIVERY = "deliver_pending_alerts"
 #: seconds until something that should happen counts as not happening; a cron line fires at most once a minute
 PATIENCE_S = 150
+
+
+def command_of(job: str) -> str:
+    return f"CALL pggit.{DELIVERY}_by_row()" if job == DELIVERY else f"SELECT pggit.run_scheduled_job('{job}')"
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -102,8 +107,12 @@ def run_details(pg_cron: Database, of: Database) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_an_installed_job_fires_and_finds_what_got_slow(elsewhere: Database, pg_cron: Database) -> None:
-    """The windows of the check are minutes for this once, so that a line of pg_cron fires while one waits."""
+def test_installed_jobs_fire_find_what_got_slow_and_deliver(elsewhere: Database, pg_cron: Database) -> None:
+    """Windows are minutes for this once, so that a line of pg_cron fires while one waits. Delivery lacks its key."""
+    with elsewhere.connect() as connection:
+        connection.execute("CREATE EXTENSION pgcrypto SCHEMA public")
+        connection.execute("CREATE EXTENSION plpython3u")
+    deploy(elsewhere)
     with elsewhere.connect() as connection:
         connection.execute(
             """
@@ -112,15 +121,21 @@ def test_an_installed_job_fires_and_finds_what_got_slow(elsewhere: Database, pg_
             FROM generate_series(1, 1007) AS n
             """
         )
-        connection.execute("UPDATE scheduled_jobs SET period = '1 minute' WHERE job = %s", (CHECK,))
+        query = "UPDATE scheduled_jobs SET period = '1 minute' WHERE job = ANY (%s)"
+        connection.execute(query, ([CHECK, DELIVERY],))
     schedules.install(elsewhere, "pg_cron")
 
-    def of_the_check() -> list[tuple[Any, ...]]:
-        # every fifth minute another job fires as well
-        ours = f"SELECT pggit.run_scheduled_job('{CHECK}')"
-        return [row for row in run_details(pg_cron, elsewhere) if row[2] == ours]
+    def runs_of(job: str) -> list[tuple[Any, ...]]:
+        return [row for row in run_details(pg_cron, elsewhere) if row[2] == command_of(job)]
 
-    fired = until(of_the_check, "a run in cron.job_run_details")
+    delivered = until(lambda: runs_of(DELIVERY), "a run of delivery in cron.job_run_details")
+    assert delivered[0][:2] == ("succeeded", "CALL")
+    with elsewhere.connect() as connection:
+        query = "SELECT scheduler, status, message FROM job_runs WHERE job = %s ORDER BY window_start"
+        scheduler, delivery_status, reason = connection.execute(query, (DELIVERY,)).fetchall()[0]
+    assert (scheduler, delivery_status) == ("pg_cron", "FAILED")
+    assert reason.startswith("no administrator has set pggit.webhook_key_file")
+    fired = until(lambda: runs_of(CHECK), "a run of the check in cron.job_run_details")
     status, message, _, started, ended = fired[0]
     assert (status, message) == ("succeeded", "1 row")
     assert started <= ended
@@ -146,10 +161,7 @@ def test_jobs_of_another_database_are_installed_twice_without_a_difference_and_r
     elsewhere: Database, pg_cron: Database
 ) -> None:
     name = conninfo.conninfo_to_dict(elsewhere.conninfo)["dbname"]
-    expected = [
-        (f"{job} ({name}.pggit)", line, f"SELECT pggit.run_scheduled_job('{job}')", True)
-        for job, line in sorted(PLANNED.items())
-    ]
+    expected = [(f"{job} ({name}.pggit)", line, command_of(job), True) for job, line in sorted(PLANNED.items())]
     for _ in range(2):
         schedules.install(elsewhere, "pg_cron")
         assert jobs(pg_cron, elsewhere) == expected
@@ -172,9 +184,7 @@ def test_a_job_that_someone_took_out_of_pg_cron_is_listed_so(elsewhere: Database
 def test_the_functions_install_and_remove_where_pg_cron_is_at_home(beside: Database, pg_cron: Database) -> None:
     with beside.connect() as connection:
         assert connection.execute("SELECT schedule_install()").fetchone() == (4,)
-    assert jobs(pg_cron, beside) == [
-        (job, line, f"SELECT pggit.run_scheduled_job('{job}')", True) for job, line in sorted(PLANNED.items())
-    ]
+    assert jobs(pg_cron, beside) == [(job, line, command_of(job), True) for job, line in sorted(PLANNED.items())]
     schedules.install(beside, "pg_cron")  # the command line does the same
     assert len(jobs(pg_cron, beside)) == 4
     with deployed_beside_pg_cron(pg_cron, "Other place") as other:

@@ -550,8 +550,22 @@ def test_a_message_says_everything_in_utc_whatever_the_session(alerts: Alerts) -
         "opened_at": "2026-03-02T12:00:00.000000Z",
         "last_seen_at": "2026-03-02T12:00:00.000000Z",
         "resolved_at": None,
+        "group_key": None,
+        "instance": alerts.connection.info.dbname,
+        "schema": "pggit",
+        "report_url": None,
+        "facts": {},
         "evidence": evidence,
     }
+
+
+def test_a_message_names_the_instance_and_the_report_that_the_settings_name(alerts: Alerts) -> None:
+    alerts.webhook("ops")
+    alerts.set("instance_name", "orders, production")
+    alerts.set("report_url", "https://reports.example/pggit")
+    alerts.found(T0)
+    ((body,),) = alerts.rows("SELECT message_body::JSONB FROM alert_notification_queue")
+    assert (body["instance"], body["report_url"]) == ("orders, production", "https://reports.example/pggit")
 
 
 @pytest.mark.parametrize(
@@ -579,7 +593,8 @@ def test_a_message_says_everything_in_utc_whatever_the_session(alerts: Alerts) -
             "commit took up to 900 ms, its threshold is 400.5 ms (exceeded 3 times)",
         ),
         ("DEGRADATION", {"p99_old_ms": "NaN"}, "commit is ? % slower: p99 went from ? to ? ms"),
-        ("SELF_HEALTH", {"summary": "has not run for 20 minutes"}, "SELF_HEALTH commit has not run for 20 minutes"),
+        ("SELF_HEALTH", {"summary": "commit has stopped"}, "commit has stopped"),
+        ("SELF_HEALTH", {}, "SELF_HEALTH commit"),
         ("FORECAST", {}, "FORECAST commit"),
     ],
 )

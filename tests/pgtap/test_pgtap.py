@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.deploy import deploy
 
 pytestmark = pytest.mark.debian
 
@@ -55,10 +56,12 @@ def parse(output: str) -> Tap:
 
 @pytest.fixture(scope="module")
 def tap_database(request: pytest.FixtureRequest, shared_database: Database) -> Database:
-    """A deployed database with pgTAP in the schema public."""
+    """A database with pgTAP in the schema public, and with what delivery inside the database needs."""
     assert request.config.getoption("--server-url"), "pgTAP needs Debian's server: make test-all"
     with shared_database.connect() as connection:
-        connection.execute("CREATE EXTENSION pgtap SCHEMA public")
+        for extension in ("pgtap SCHEMA public", "pgcrypto SCHEMA public", "plpython3u"):
+            connection.execute(f"CREATE EXTENSION {extension}".encode())
+    deploy(shared_database)
     return shared_database
 
 
