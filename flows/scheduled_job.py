@@ -9,6 +9,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from pggit_analytics import flow_runs, scheduling
+from pggit_analytics.deliver import DeliveryParameters
 from pggit_analytics.errors import ConfigurationError, PggitAnalyticsError
 from pggit_analytics.pipeline import BaselineParameters, MonitorParameters
 from pggit_analytics.postgres import schedules
@@ -58,6 +59,8 @@ def _run(job: str) -> str:
         work = flow_module("monitor_performance").monitor_performance
     elif isinstance(parameters, BaselineParameters):
         work = flow_module("recalculate_baselines").recalculate_baselines
+    elif isinstance(parameters, DeliveryParameters):
+        work = flow_module("deliver_notifications").deliver_notifications
     else:
         return schedules.run_in_database(flow_runs.configured_target().database, job)
     state: State[Any] = work(**dict(parameters), return_state=True)

@@ -5,116 +5,27 @@ Everything but click is imported where it is used: ``--help`` has to be instant.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pggit_analytics.errors import ConfigurationError, InvalidArgument, PggitAnalyticsError
+from pggit_analytics.cli_alerts import alerts
+from pggit_analytics.cli_delivery import deliver, webhooks
+from pggit_analytics.cli_heartbeat import heartbeat
+from pggit_analytics.errors import PggitAnalyticsError
+from pggit_analytics.invocation import Instant, Invocation, common_options, fail, utc, validated
+from pggit_analytics.invocation import flow as _flow
 from pggit_analytics.version import __version__
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import polars as pl
 
-    from pggit_analytics.config import Settings
-    from pggit_analytics.pipeline import MonitorResult, Target
-    from pggit_analytics.postgres.connection import Database
+    from pggit_analytics.pipeline import MonitorResult
     from pggit_analytics.postgres.schedules import Scheduler
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """What the options that every command takes say."""
-
-    database_url: str | None
-    schema: str | None
-    #: print one JSON object instead of text
-    as_json: bool
-
-    def settings(self) -> Settings:
-        """The settings with these options on top."""
-        from pggit_analytics.config import load_settings
-
-        return load_settings(database_url=self.database_url, schema_name=self.schema)
-
-    def database(self) -> Database:
-        """The database named by option, environment or file; else the embedded one, started if need be."""
-        from pggit_analytics.postgres.connection import Database
-        from pggit_analytics.postgres.embedded import embedded_url
-
-        settings = self.settings()
-        if settings.database_url is not None:
-            return Database(settings.database_url.get_secret_value(), settings.schema_name)
-        return Database(embedded_url(settings.embedded_directory), settings.schema_name)
-
-    def target(self) -> Target:
-        """Where a run reads and writes."""
-        from pggit_analytics.pipeline import Target
-
-        return Target.of(self.database(), self.settings())
-
-    def print_json(self, result: dict[str, Any]) -> None:
-        """Print the one object of --json."""
-        click.echo(json.dumps(result, default=_plain, indent=2))
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) or hasattr(value, "isoformat") else str(value)
-
-
-def common_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --database-url, --schema and --json; the command gets them as its first argument."""
-
-    @click.option(
-        "--database-url",
-        metavar="URL",
-        help="PostgreSQL to work on [environment: PGGIT_DATABASE_URL; default: an embedded one in .pggit/].",
-    )
-    @click.option("--schema", metavar="NAME", help="Schema of the project's objects [PGGIT_SCHEMA; pggit].")
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-    @wraps(command)
-    def wrapped(database_url: str | None, schema: str | None, as_json: bool, **options: Any) -> None:
-        command(Invocation(database_url, schema, as_json), **options)
-
-    return wrapped
-
-
-class Instant(click.ParamType[datetime]):
-    """A moment with a time zone."""
-
-    name = "instant"
-
-    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            instant = datetime.fromisoformat(value)
-        except ValueError:
-            instant = None
-        if instant is None or instant.utcoffset() is None:
-            self.fail(f"{value!r} is not a date, time and time zone such as 2026-01-31T12:00:00+00:00", param, ctx)
-        return instant
-
-
-def _validated(kind: Callable[..., Any], **parameters: object) -> Any:
-    """Parameters of a run, or an InvalidArgument that says in one line what is wrong with them."""
-    from pydantic import ValidationError
-
-    try:
-        return kind(**{name: value for name, value in parameters.items() if value is not None})
-    except ValidationError as exc:
-        faults = "; ".join(
-            f"{e['loc'][0]} is {e['input']!r}: {e['msg'][:1].lower()}{e['msg'][1:]}" for e in exc.errors()
-        )
-        raise InvalidArgument(faults) from exc
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -124,6 +35,12 @@ def cli() -> None:
 
     Start with: pggit-analytics demo
     """
+
+
+cli.add_command(deliver)
+cli.add_command(webhooks)
+cli.add_command(alerts)
+cli.add_command(heartbeat)
 
 
 @cli.command()
@@ -143,7 +60,7 @@ def analyze(
     from pggit_analytics.pipeline import MonitorParameters, monitor, summary
     from pggit_analytics.terminal import output, show_summary, steps
 
-    parameters = _validated(
+    parameters = validated(
         MonitorParameters,
         as_of=as_of,
         lookback_hours=lookback_hours,
@@ -180,7 +97,7 @@ def baselines(
     from pggit_analytics.pipeline import BaselineParameters, recalculate_baselines
     from pggit_analytics.terminal import output, show_recalculations, steps
 
-    parameters = _validated(
+    parameters = validated(
         BaselineParameters, as_of=as_of, lookback_days=lookback_days, min_samples=min_samples, force=force
     )
     with steps() as progress:
@@ -370,14 +287,16 @@ def schedule_run(invocation: Invocation, job: str, scheduler: Scheduler, again: 
 
     target = invocation.target()
     with steps(quiet=not sys.stderr.isatty()) as progress:
-        outcomes = run_due(target.database, job, scheduler, run_here(target, progress=progress), again=again)
+        outcomes = run_due(
+            target.database, job, scheduler, run_here(target, invocation.settings(), progress=progress), again=again
+        )
     if invocation.as_json:
         invocation.print_json({"outcomes": [asdict(outcome) for outcome in outcomes]})
     else:
         for outcome in outcomes:
             output().print(f"{outcome.job} {outcome.result}: {outcome.message}", markup=False, soft_wrap=True)
     if failed := [f"{outcome.job}: {outcome.message}" for outcome in outcomes if outcome.result == "failed"]:
-        _fail("; ".join(failed), 1)
+        fail("; ".join(failed), 1)
 
 
 def _show_schedule(invocation: Invocation) -> None:
@@ -395,15 +314,11 @@ def _show_schedule(invocation: Invocation) -> None:
         console.print(f"\n{job.job}: {job.description}", markup=False)
         console.print(f"  {job.schedule} (UTC), {job.state}{_next(job.next_window)}", markup=False)
         if job.last_window is not None:
-            console.print(f"  last: {_utc(job.last_window)}, {job.last_status}: {job.last_message}", markup=False)
+            console.print(f"  last: {utc(job.last_window)}, {job.last_status}: {job.last_message}", markup=False)
 
 
 def _next(window: datetime | None) -> str:
-    return f", next {_utc(window)}" if window else ""
-
-
-def _utc(instant: datetime) -> str:
-    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f", next {utc(window)}" if window else ""
 
 
 @cli.command()
@@ -505,24 +420,6 @@ def _monitor_json(result: MonitorResult) -> dict[str, Any]:
     }
 
 
-def _flow(invocation: Invocation, name: str) -> ModuleType:
-    """The module of a flow, which reads its database from the environment: a URL is no parameter to be recorded."""
-    import importlib.util
-
-    from pggit_analytics.resources import flow_module
-
-    for variable, value in (("PGGIT_DATABASE_URL", invocation.database_url), ("PGGIT_SCHEMA", invocation.schema)):
-        if value is not None:
-            os.environ[variable] = value
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    if importlib.util.find_spec("prefect") is None:
-        raise ConfigurationError(
-            "PREFECT_API_URL is set but Prefect is not installed; install it with: "
-            "pip install 'pggit-analytics[flows]', or unset PREFECT_API_URL to run without"
-        )
-    return flow_module(name)
-
-
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit status."""
     try:
@@ -536,11 +433,11 @@ def main() -> None:
         sys.exit(exc.exit_code)
     except click.UsageError as exc:
         command = exc.ctx.command_path if exc.ctx else "pggit-analytics"
-        _fail(f"{exc.format_message().rstrip('.')}; see {command} --help", exc.exit_code)
+        fail(f"{exc.format_message().rstrip('.')}; see {command} --help", exc.exit_code)
     except click.ClickException as exc:
-        _fail(exc.format_message(), exc.exit_code)
+        fail(exc.format_message(), exc.exit_code)
     except PggitAnalyticsError as exc:
-        _fail(str(exc), exc.exit_code)
+        fail(str(exc), exc.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as exc:
@@ -548,9 +445,4 @@ def main() -> None:
             raise
         # The text of a foreign error may repeat a connection string.
         reason = str(exc) if isinstance(exc, OSError) else type(exc).__name__
-        _fail(f"{reason}; set PGGIT_DEBUG=1 to see where", 1)
-
-
-def _fail(reason: str, exit_status: int) -> NoReturn:
-    click.echo(f"pggit-analytics: {' '.join(reason.split())}", err=True)
-    sys.exit(exit_status)
+        fail(f"{reason}; set PGGIT_DEBUG=1 to see where", 1)

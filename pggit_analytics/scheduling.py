@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from pggit_analytics.config import Settings
+from pggit_analytics.deliver import DeliveryParameters, check_deliverable, deliver
 from pggit_analytics.errors import PggitAnalyticsError
 from pggit_analytics.pipeline import (
     BaselineParameters,
@@ -25,10 +27,11 @@ from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.schedules import Scheduler
 
 #: job -> the parameters of the run of the pipeline that it is
-PARAMETERS: dict[str, BaselineParameters | MonitorParameters] = {
+PARAMETERS: dict[str, BaselineParameters | MonitorParameters | DeliveryParameters] = {
     "recalculate_performance_baselines": BaselineParameters(lookback_days=7, min_samples=10, force=False),
     "weekly_force_recalculate_baselines": BaselineParameters(lookback_days=30, min_samples=20, force=True),
     "check_performance_anomalies": MonitorParameters(),
+    "deliver_pending_alerts": DeliveryParameters(),
 }
 
 #: does the work of a job and says in one line what it did
@@ -91,7 +94,7 @@ def run_claimed(database: Database, job: str, scheduler: Scheduler, run: Runner,
         return Outcome(job, claim.window_start, result, message)
 
 
-def run_here(target: Target, *, progress: Progress = lambda _: None) -> Runner:
+def run_here(target: Target, settings: Settings, *, progress: Progress = lambda _: None) -> Runner:
     """Does the work of jobs in this process."""
 
     def run(job: str) -> str:
@@ -104,6 +107,10 @@ def run_here(target: Target, *, progress: Progress = lambda _: None) -> Runner:
         if isinstance(parameters, MonitorParameters):
             written = monitor(target, parameters, progress=progress).written
             return f"run {written.run_id}: {written.rows_written} result rows written"
+        if isinstance(parameters, DeliveryParameters):
+            delivered = deliver(target.database, settings, parameters, progress=progress)
+            check_deliverable(delivered, settings)
+            return delivered.headline()
         return schedules.run_in_database(target.database, job)
 
     return run

@@ -179,6 +179,7 @@ def show_status(status: DeploymentStatus, console: Console) -> None:
         ("missing", (*status.missing, *status.missing_roles)),
         ("outdated", status.outdated),
         ("obsolete", status.obsolete),
+        ("not installed", status.not_installed),
     ):
         for name in names:
             console.print(f"  {word}: {name}", markup=False)

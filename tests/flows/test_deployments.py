@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from pggit_analytics.deliver import DeliveryParameters
 from pggit_analytics.pipeline import BaselineParameters, MonitorParameters
-from pggit_analytics.resources import directory
+from pggit_analytics.resources import directory, flow_module
 
 from .conftest import PrefectServer
 
@@ -44,6 +45,7 @@ def test_prefect_deploy_accepts_every_deployment_and_the_form_shows_each_paramet
     assert set(deployments) == {
         "monitor-performance",
         "recalculate-baselines",
+        "deliver-notifications",
         "recalculate_performance_baselines",
         "weekly_force_recalculate_baselines",
         "check_performance_anomalies",
@@ -62,7 +64,11 @@ def test_prefect_deploy_accepts_every_deployment_and_the_form_shows_each_paramet
         "maximum": 87600,
         "default": 24,
     }
-    for name, parameters in (("monitor-performance", MonitorParameters), ("recalculate-baselines", BaselineParameters)):
+    for name, parameters in (
+        ("monitor-performance", MonitorParameters),
+        ("recalculate-baselines", BaselineParameters),
+        ("deliver-notifications", DeliveryParameters),
+    ):
         assert deployments[name].description
         form = deployments[name].parameter_openapi_schema["properties"]
         assert {key: field["description"] for key, field in form.items()} == {
@@ -73,7 +79,9 @@ def test_prefect_deploy_accepts_every_deployment_and_the_form_shows_each_paramet
 def test_the_parameters_of_the_flows_are_those_of_the_plain_functions(
     monitor_module: ModuleType, baselines_module: ModuleType
 ) -> None:
+    delivery_module = flow_module("deliver_notifications")
     for flow, parameters in (
+        (delivery_module.deliver_notifications, DeliveryParameters),
         (monitor_module.monitor_performance, MonitorParameters),
         (baselines_module.recalculate_baselines, BaselineParameters),
     ):

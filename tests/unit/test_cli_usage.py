@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from pggit_analytics.cli import main
+from pggit_analytics.cli import cli, main
 
 SECRET_URL = "postgresql://ann:topsecret@[broken/app"
 
@@ -72,12 +74,32 @@ def test_a_broken_configuration_file_ends_with_2(
     assert "unusable configuration: schema_name" in capsys.readouterr().err
 
 
+def _commands(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield from _commands(command, *words, name) if isinstance(command, click.Group) else [(*words, name)]
+
+
+@pytest.mark.parametrize("words", list(_commands(cli)), ids=" ".join)
+def test_every_command_says_what_it_does_and_takes_the_common_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pggit-analytics", *words, "--help"])
+    main()
+    out, err = capsys.readouterr()
+    assert err == ""
+    usage, _, said = out.partition("\n\n")
+    assert f" {' '.join(words)} " in usage
+    assert said.lstrip()[:1].isupper()
+    assert all(option in out for option in ("--database-url", "--schema", "--json"))
+
+
 def test_help_needs_no_driver_and_no_analysis() -> None:
     code = (
         "import sys\n"
         "from pggit_analytics.cli import cli\n"
         "cli(['--help'], standalone_mode=False)\n"
-        "heavy = {'polars', 'duckdb', 'psycopg', 'prefect', 'connectorx', 'statsmodels'} & set(sys.modules)\n"
+        "heavy = {'polars', 'duckdb', 'psycopg', 'prefect', 'connectorx', 'statsmodels', 'requests', 'jinja2'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
