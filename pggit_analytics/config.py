@@ -6,10 +6,12 @@ The environment wins over the file, explicit arguments win over both.
 from __future__ import annotations
 
 import os
+import re
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,6 +20,26 @@ from pydantic_settings import (
 )
 
 from pggit_analytics.errors import ConfigurationError
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_SPAN_PART = r"(\d+)\s*(d|days?|h|hours?|m|min|minutes?|s|seconds?)"
+
+
+def _span(value: object) -> object:
+    """A length of time such as ``13 hours``, ``90m`` or ``1 day 6 hours``."""
+    if isinstance(value, timedelta):
+        return value
+    # a bare number would leave its unit open
+    if not isinstance(value, str) or not re.fullmatch(rf"\s*(?:{_SPAN_PART}\s*)+", value, re.ASCII):
+        raise ValueError(f"{value!r} is not a span such as 13 hours or 15 minutes")
+    parts = re.findall(_SPAN_PART, value, re.ASCII)
+    try:
+        return sum((timedelta(**{_UNITS[unit[0]]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        raise ValueError(f"{value!r} is longer than any span can be") from None
+
+
+Span = Annotated[timedelta, BeforeValidator(_span), Field(gt=timedelta(0), le=timedelta(days=366))]
 
 
 class SourceSettings(BaseModel):
@@ -48,6 +70,35 @@ class DeliverySettings(BaseModel):
     total_timeout_s: float = Field(default=20.0, ge=0.1, le=300, allow_inf_nan=False)
 
 
+class HeartbeatSettings(BaseModel):
+    """What the heartbeat allows to be silent, and how it says so when that is exceeded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: what `address` belongs to; None = nobody is told but by the exit status and `ping_url`
+    type: Literal["slack", "mattermost", "pagerduty", "email", "webhook"] | None = None
+    #: of the channel, in the form of its type
+    address: SecretStr | None = None
+    #: a file that holds it; `address` wins
+    address_file: Path | None = None
+    #: recipients of mail, separated by commas
+    to: str | None = None
+    #: whether the channel and `ping_url` may lie in a private network, and do without TLS
+    allow_private: bool = False
+    #: requested after each beat that finds all well
+    ping_url: SecretStr | None = None
+    #: what messages call the database; None = its name
+    name: str | None = Field(default=None, min_length=1, max_length=63)
+    #: since the moment that the last successful monitoring run looked at
+    max_silence: Span = timedelta(hours=13)
+    #: how long a message may be due without anything being delivered
+    max_delivery_delay: Span = timedelta(minutes=15)
+    #: what goes on is said again
+    repeat_every: Span = timedelta(hours=4)
+    #: seconds in which the database has to answer everything
+    database_timeout_s: float = Field(default=15.0, ge=0.1, le=300, allow_inf_nan=False)
+
+
 class Settings(BaseSettings):
     """What one invocation needs to know."""
 
@@ -64,6 +115,7 @@ class Settings(BaseSettings):
     #: a file that holds it
     webhook_key_file: Path | None = None
     delivery: DeliverySettings = DeliverySettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
 
     @classmethod
     def settings_customise_sources(
