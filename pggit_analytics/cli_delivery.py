@@ -263,6 +263,8 @@ def _lines(webhook: ListedWebhook) -> Iterator[str]:
     yield f"{webhook.name}: {webhook.webhook_type} at {place}{remark}{'' if webhook.enabled else ', DISABLED'}"
     probe = f", next try {utc(webhook.breaker_probe_at)}" if webhook.breaker_probe_at else ""
     yield f"  {webhook.pending} rows wait, {webhook.failed} failed; breaker {webhook.breaker}{probe}"
+    if webhook.last_error:
+        yield f"  last error: {webhook.last_error}"
     tested = f"{utc(webhook.last_tested_at)}, {webhook.test_status}" if webhook.last_tested_at else "never"
     yield f"  last test: {tested}; key {webhook.encryption_key_id or '(none)'}"
 

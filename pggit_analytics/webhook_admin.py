@@ -48,6 +48,8 @@ class ListedWebhook:
     test_status: str | None
     pending: int
     failed: int
+    #: why the latest of these rows did not arrive; None where none was tried
+    last_error: str | None
 
 
 def add_webhook(
@@ -119,6 +121,7 @@ def _listed(row: WebhookRow, state: WebhookState, key: MasterKey | None) -> List
         test_status=row.test_status,
         pending=state.pending,
         failed=state.failed,
+        last_error=state.last_error,
     )
 
 

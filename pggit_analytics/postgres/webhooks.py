@@ -99,6 +99,8 @@ class WebhookState:
     #: rows that wait, and rows that failed for good
     pending: int
     failed: int
+    #: of the latest row among them that has one
+    last_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,9 @@ SELECT
     CASE WHEN s.breaker_opened_at IS NULL THEN 'closed' ELSE 'open' END AS breaker,
     s.breaker_probe_at,
     count(*) FILTER (WHERE q.status = 'pending') AS pending,
-    count(*) FILTER (WHERE q.status = 'failed') AS failed
+    count(*) FILTER (WHERE q.status = 'failed') AS failed,
+    (array_agg(q.last_error ORDER BY q.notification_queue_id DESC) FILTER (WHERE q.last_error IS NOT NULL))[1]
+        AS last_error
 FROM alert_notification_webhooks AS w
 LEFT JOIN webhook_delivery_state AS s ON s.webhook_id = w.webhook_id
 LEFT JOIN alert_notification_queue AS q ON q.webhook_id = w.webhook_id AND q.status IN ('pending', 'failed')

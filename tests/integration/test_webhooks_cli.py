@@ -89,7 +89,10 @@ def test_a_webhook_from_its_address_to_a_delivered_message(run: Run, outbox: Del
     }
     (listed,) = answer(run("webhooks", "list", "--json"))["webhooks"]
     assert (listed["failed"], listed["test_status"]) == (1, "delivered")
-    assert "1 failed" in run("webhooks", "list").stdout
+    assert "JSON" in listed["last_error"]
+    shown = run("webhooks", "list").stdout
+    assert "1 failed" in shown
+    assert f"last error: {listed['last_error']}" in shown
 
 
 def test_the_address_is_seen_nowhere(run: Run, outbox: Deliveries, server: HttpServer, run_directory: Path) -> None:
