@@ -19,7 +19,7 @@ SET enable_sort TO off
 SET jit TO off
 AS $$
     WITH member AS MATERIALIZED (
-        SELECT f.place, r.notification_queue_id
+        SELECT f.place, r.notification_queue_id, count(*) OVER (PARTITION BY f.place) AS wanted
         FROM unnest(p_first_rows) WITH ORDINALITY AS f (notification_queue_id, place)
         JOIN alert_notification_queue AS first USING (notification_queue_id)
         CROSS JOIN LATERAL (
@@ -38,26 +38,26 @@ AS $$
         ) AS r
         WHERE CASE WHEN p_look_for_silence THEN notification_silenced_until(r.notification_queue_id, p_at) END IS NULL
     ), held AS MATERIALIZED (
-        SELECT m.place, q.notification_queue_id
+        SELECT m.place, q.notification_queue_id, m.wanted, gen_random_uuid() AS token
         FROM member AS m
         JOIN alert_notification_queue AS q USING (notification_queue_id)
         -- still pending once it is locked; said so that only the primary key serves
         WHERE q.status NOT IN ('delivered', 'failed')
         FOR UPDATE OF q SKIP LOCKED
     ), message AS MATERIALIZED (
-        SELECT m.place, gen_random_uuid() AS lease_token
-        FROM member AS m
-        LEFT JOIN held AS h USING (place, notification_queue_id)
-        GROUP BY m.place
-        HAVING count(h.notification_queue_id) = count(*)
+        -- counted with windows, not joined: a thousand messages are then not compared with each other
+        SELECT
+            h.place, h.notification_queue_id, first_value(h.token) OVER w AS lease_token,
+            count(*) OVER w = h.wanted AS is_whole
+        FROM held AS h
+        WINDOW w AS (PARTITION BY h.place)
     ), leased AS (
         UPDATE alert_notification_queue AS q
         SET lease_token = s.lease_token, leased_until = p_until, next_retry_at = p_until
-        FROM held AS h
-        JOIN message AS s USING (place)
-        WHERE q.notification_queue_id = h.notification_queue_id
+        FROM message AS s
+        WHERE q.notification_queue_id = s.notification_queue_id AND s.is_whole
     )
-    SELECT s.place, s.lease_token FROM message AS s;
+    SELECT DISTINCT s.place, s.lease_token FROM message AS s WHERE s.is_whole;
 $$;
 
 COMMENT ON FUNCTION lease_messages(BIGINT[], TIMESTAMPTZ, TIMESTAMPTZ, BOOLEAN) IS

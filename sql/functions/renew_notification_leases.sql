@@ -7,6 +7,11 @@ RETURNS SETOF UUID
 LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
+-- as in claim_notifications(): row by row, and never by way of the whole queue
+SET enable_seqscan TO off
+SET enable_hashjoin TO off
+SET enable_mergejoin TO off
+SET jit TO off
 AS $$
 DECLARE
     v_until CONSTANT TIMESTAMPTZ := clock_timestamp() + p_lease_seconds * INTERVAL '1 second';
