@@ -11,7 +11,7 @@ from typing import Literal
 from pggit_analytics.webhook_admin import rotate_key
 from tests.deliveries import OTHER_KEY, settings
 from tests.faults import Fault, Scene, once, wait_until
-from tests.servers import Authority, Behaviour, Handler, Received, answers, waits_for
+from tests.servers import PATIENCE_S, Authority, Behaviour, Handler, Received, answers, waits_for
 
 #: of most scenarios
 ROWS = 60
@@ -211,8 +211,18 @@ def database_restarts(scene: Scene, mode: Literal["fast", "immediate"] = "fast")
     assert server is not None
     scene.channel()
     fill(scene)
-    at_request(scene, 5, lambda: server.restart(mode))
-    scene.worker("--batch-size", "10").wait()
+    is_back = threading.Event()
+
+    def restart() -> None:
+        server.restart(mode)
+        is_back.set()
+
+    at_request(scene, 5, restart)
+    worker = scene.worker("--watch", "--batch-size", "10")
+    assert is_back.wait(PATIENCE_S * 3), "the database never came back"
+    unclaimed = "SELECT count(*) FROM alert_notification_queue WHERE status = 'pending' AND lease_token IS NULL"
+    wait_until(lambda: scene.value(unclaimed) == 0, "the worker to go on", PATIENCE_S * 3)
+    worker.stop()
     scene.finish()
 
 

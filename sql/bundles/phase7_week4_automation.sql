@@ -8,7 +8,6 @@
 \ir ../functions/alert_headline.sql
 \ir ../functions/alert_key.sql
 \ir ../functions/alert_message.sql
-\ir ../functions/alert_repeat_interval.sql
 \ir ../functions/alert_setting.sql
 \ir ../functions/alerts_allowed.sql
 \ir ../functions/check_alert_arguments.sql
@@ -90,6 +89,7 @@
 \ir ../functions/check_silence.sql
 \ir ../functions/group_alerts.sql
 \ir ../functions/interval_setting.sql
+\ir ../functions/alert_repeat_interval.sql
 \ir ../functions/next_digest_at.sql
 \ir ../functions/operation_facts.sql
 \ir ../functions/operation_groups.sql

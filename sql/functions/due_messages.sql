@@ -17,6 +17,7 @@ SET search_path FROM CURRENT
 -- only the index of due rows gives them in order: it is taken whatever the statistics of a queue that has just been
 -- filled or emptied say
 SET enable_sort TO off
+SET enable_seqscan TO off
 SET jit TO off
 AS $$
 #variable_conflict use_column

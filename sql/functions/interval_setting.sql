@@ -20,7 +20,8 @@ BEGIN
             v_interval := NULL;
     END;
     IF v_interval IS NULL OR v_interval <= INTERVAL '0' THEN
-        RAISE EXCEPTION 'the setting % is %, expected a positive interval such as 6 hours', p_name, quote_literal(v_value)
+        RAISE EXCEPTION 'the setting % is %, expected a positive interval such as 4 hours, or nothing for none',
+            p_name, quote_literal(v_value)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     RETURN v_interval;

@@ -14,8 +14,11 @@ RETURNS TABLE (place BIGINT, lease_token UUID)
 LANGUAGE sql
 VOLATILE
 SET search_path FROM CURRENT
--- as in due_messages(): the way there does not depend on statistics
+-- as in due_messages(): the way there does not depend on statistics. Row by row, never by way of the whole queue
 SET enable_sort TO off
+SET enable_seqscan TO off
+SET enable_hashjoin TO off
+SET enable_mergejoin TO off
 SET jit TO off
 AS $$
     WITH member AS MATERIALIZED (
@@ -40,10 +43,15 @@ AS $$
     ), held AS MATERIALIZED (
         SELECT m.place, q.notification_queue_id, m.wanted, gen_random_uuid() AS token
         FROM member AS m
-        JOIN alert_notification_queue AS q USING (notification_queue_id)
-        -- still pending once it is locked; said so that only the primary key serves
-        WHERE q.status NOT IN ('delivered', 'failed')
-        FOR UPDATE OF q SKIP LOCKED
+        -- a lock within is a probe for each, in the order of the members
+        CROSS JOIN LATERAL (
+            SELECT r.notification_queue_id
+            FROM alert_notification_queue AS r
+            WHERE r.notification_queue_id = m.notification_queue_id
+              -- still pending once it is locked; said so that only the primary key serves
+              AND r.status NOT IN ('delivered', 'failed')
+            FOR UPDATE SKIP LOCKED
+        ) AS q
     ), message AS MATERIALIZED (
         -- counted with windows, not joined: a thousand messages are then not compared with each other
         SELECT

@@ -34,7 +34,9 @@ FROM (
             CASE WHEN r.execution_end <= (SELECT analysis_time()) THEN r.execution_end - r.execution_start END
                 AS duration
         FROM baseline_recalc_execution AS r
-        WHERE r.execution_start >= (SELECT analysis_time()) - INTERVAL '2160 hours'
+        -- first and once, so that a moment without a zone is refused by an empty table as well
+        WHERE (SELECT analysis_time()) IS NOT NULL
+          AND r.execution_start >= (SELECT analysis_time()) - INTERVAL '2160 hours'
           AND r.execution_start <= (SELECT analysis_time())
     ) AS e
     GROUP BY 1

@@ -32,7 +32,9 @@ FROM (
             WHEN isfinite(l.valid_from) THEN l.valid_from
         END) / 3600 AS hours
     FROM performance_baselines AS l
-    WHERE l.valid_from <= (SELECT analysis_time())
+    -- first and once, so that a moment without a zone is refused by an empty table as well
+    WHERE (SELECT analysis_time()) IS NOT NULL
+      AND l.valid_from <= (SELECT analysis_time())
       -- The upper bound tells the planner that few baselines are replaced later than now.
       AND (
           (l.valid_to IS NULL AND l.is_active)

@@ -51,7 +51,9 @@ SELECT
     END AS advice,
     a.alert_id
 FROM performance_alerts AS a
-WHERE a.opened_at <= (SELECT analysis_time())
+-- first and once, so that a moment without a zone is refused by an empty table as well
+WHERE (SELECT analysis_time()) IS NOT NULL
+  AND a.opened_at <= (SELECT analysis_time())
   -- The upper bound tells the planner that few alerts are resolved later than now.
   AND (a.resolved_at IS NULL OR (a.resolved_at > (SELECT analysis_time()) AND a.resolved_at <= 'infinity'))
 ORDER BY

@@ -65,7 +65,9 @@ CROSS JOIN LATERAL (
         coalesce(p.conflict_detect_ms, 0) AS detect,
         coalesce(p.auto_resolve_ms, 0) AS resolve
 ) AS c
-WHERE m.created_at >= (SELECT analysis_time()) - INTERVAL '24 hours'
+-- first and once, so that a moment without a zone is refused by an empty table as well
+WHERE (SELECT analysis_time()) IS NOT NULL
+  AND m.created_at >= (SELECT analysis_time()) - INTERVAL '24 hours'
   AND m.created_at <= (SELECT analysis_time())
 ORDER BY p.total_merge_ms DESC NULLS LAST, m.merge_id COLLATE "C";
 

@@ -31,7 +31,9 @@ FROM (
             -- NULL for a duration that is not known, and no array at all without a conflict
             array_agg(m.duration_ms) FILTER (WHERE m.status = 'CONFLICT') AS durations_ms
         FROM merge_relationships AS m
-        WHERE m.created_at >= (SELECT analysis_time()) - INTERVAL '720 hours'
+        -- first and once, so that a moment without a zone is refused by an empty table as well
+        WHERE (SELECT analysis_time()) IS NOT NULL
+          AND m.created_at >= (SELECT analysis_time()) - INTERVAL '720 hours'
           AND m.created_at <= (SELECT analysis_time())
         GROUP BY m.branch_from, m.branch_into
     ) AS g

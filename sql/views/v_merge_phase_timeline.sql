@@ -23,6 +23,8 @@ CROSS JOIN LATERAL (
       AND m.created_at <= (SELECT analysis_time())
     GROUP BY 1
 ) AS w
+-- first and once, so that a moment without a zone is refused by an empty table as well
+WHERE (SELECT analysis_time()) IS NOT NULL
 ORDER BY w.time_window DESC, f.phase COLLATE "C";
 
 COMMENT ON VIEW v_merge_phase_timeline IS

@@ -30,7 +30,9 @@ FROM (
         avg(m.duration_ms) AS avg_ms,
         percentile_cont(0.99) WITHIN GROUP (ORDER BY (m.duration_ms * 1000)::BIGINT::FLOAT8) AS p99_us
     FROM merge_relationships AS m
-    WHERE m.created_at >= (SELECT analysis_time()) - INTERVAL '168 hours'
+    -- first and once, so that a moment without a zone is refused by an empty table as well
+    WHERE (SELECT analysis_time()) IS NOT NULL
+      AND m.created_at >= (SELECT analysis_time()) - INTERVAL '168 hours'
       AND m.created_at <= (SELECT analysis_time())
     GROUP BY 1
 ) AS h

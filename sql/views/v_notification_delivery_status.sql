@@ -22,7 +22,9 @@ FROM (
         min(q.retry_count) AS min_retries,
         max(q.retry_count) AS max_retries
     FROM alert_notification_queue AS q
-    WHERE q.created_at >= (SELECT analysis_time()) - INTERVAL '168 hours'
+    -- first and once, so that a moment without a zone is refused by an empty table as well
+    WHERE (SELECT analysis_time()) IS NOT NULL
+      AND q.created_at >= (SELECT analysis_time()) - INTERVAL '168 hours'
       AND q.created_at <= (SELECT analysis_time())
     GROUP BY 1, 2
 ) AS h
