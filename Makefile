@@ -28,6 +28,7 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/in_database.py
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/delivery.py
 
 # Writes docs/acceptance.md. Where Debian's packages can be had, with a server that has pg_cron; it goes again.
 acceptance: $(VENV)/installed

@@ -20,13 +20,16 @@ from unittest.mock import patch
 
 import accuracy
 import connectorx
+import delivery
 import in_database
 import psycopg
 import views
 from criteria import Coexistence, Measured, PgCron, Refusals, Week, document
 from psycopg import conninfo, errors, sql
+from receiver import Receiver
 
 from data import AS_OF, SIZES, operation_names, prepare, say, server
+from pggit_analytics.deliver import DeliveryParameters, deliver
 from pggit_analytics.demo.generator import generate_week
 from pggit_analytics.demo.load import load_week
 from pggit_analytics.errors import IncompatibleDatabase
@@ -42,8 +45,13 @@ from pggit_analytics.postgres import schedules
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.deploy import deploy
 from pggit_analytics.postgres.sources import native
+from pggit_analytics.postgres.webhooks import NewWebhook
+from pggit_analytics.webhook_admin import add_webhook
 
 ROOT = Path(__file__).parents[1]
+
+#: messages in each queue that is emptied
+DELIVERED_MESSAGES = 5_000
 
 #: views with how many metrics; the target is for the larger, the smaller shows what the size of the table costs
 VIEW_ROWS = (100_000, 1_000_000)
@@ -164,6 +172,13 @@ LEFT JOIN pg_class AS t ON t.oid = i.indrelid
 LEFT JOIN pg_constraint AS k ON k.conindid = c.oid AND k.contype IN ('p', 'u')
 WHERE c.relnamespace = 'pggit'::REGNAMESPACE
 """
+#: rows about the alerts
+_QUEUED = """
+SELECT
+    count(*), count(*) FILTER (WHERE status = 'delivered'),
+    count(*) FILTER (WHERE status = 'pending' AND starts_with(bundle_key, 'digest:'))
+FROM alert_notification_queue
+"""
 _OWN_TABLES = [
     "analysis_runs",
     "performance_anomalies",
@@ -199,6 +214,8 @@ def measured(directory: Path, pg_cron_url: str | None) -> Measured:
             functions = list(in_database.measure(connection, "33k", operation_names(database), repetitions=7))
         say("Timing the views")
         of_views = {rows: measured_views(url, rows) for rows in VIEW_ROWS}
+        say("Delivering messages")
+        delivered = delivery.measure(url, pg_cron_url if can_deliver(pg_cron_url) else None, DELIVERED_MESSAGES)
         with scheduled(pg_cron_url) as what_fired:
             say("Analysing a generated week")
             week = measured_week(url)
@@ -220,8 +237,18 @@ def measured(directory: Path, pg_cron_url: str | None) -> Measured:
         coexistence,
         refusals,
         edge_cases,
+        delivered,
         fired,
     )
+
+
+def can_deliver(server_url: str | None) -> bool:
+    """Whether there is a server that has what delivery in the database needs."""
+    if server_url is None:
+        return False
+    query = "SELECT count(*) FROM pg_available_extensions WHERE name IN ('pgcrypto', 'plpython3u')"
+    with psycopg.connect(server_url) as connection:
+        return int(value(connection, query)) == 2
 
 
 @contextmanager
@@ -246,8 +273,10 @@ def value(connection: psycopg.Connection, query: str, parameters: object = None)
 
 def measured_week(server_url: str) -> Week:
     """Deploy, load, recalculate, monitor, and ask every function and view about the result."""
-    with fresh_database(server_url, "acceptance_week") as database:
+    with fresh_database(server_url, "acceptance_week") as database, Receiver() as receiver:
         deploy(database)
+        channel = NewWebhook("acceptance", "webhook", allow_private=True)
+        add_webhook(database, delivery.settings(), channel, f"{receiver.url}#{delivery.SECRET}", None)
         target = Target(database, database, native(database.schema))
         with database.connect() as connection:
             timings = load_week(connection, generate_week(AS_OF))
@@ -255,10 +284,12 @@ def measured_week(server_url: str) -> Week:
             connection.execute("VACUUM (ANALYZE) performance_metrics")
         recalculate_baselines(target, BaselineParameters(as_of=AS_OF - timedelta(days=1), lookback_days=6))
         result = monitor(target, MonitorParameters(as_of=AS_OF, notify=True))
+        deliver(database, delivery.settings(), DeliveryParameters())
         one, every = (statements_of_run(target, operations) for operations in (("commit",), None))
         compared = compare_engines(database, AS_OF)
         with database.connect(autocommit=True) as connection:
             connection.execute("SELECT set_config('pggit.as_of', %s, FALSE)", (AS_OF.isoformat(" "),))
+            queued, delivered_rows, digested = connection.execute(_QUEUED.encode()).fetchone() or (0, 0, 0)
             before = sequential_scans(connection)
             calls = {name: called(connection, database, name) for name in CALLS}
             rows = {view: len(connection.execute(f"SELECT * FROM {view}".encode()).fetchall()) for view in views.VIEWS}
@@ -276,6 +307,10 @@ def measured_week(server_url: str) -> Week:
                 statements_one=one,
                 statements_all=every,
                 added_bytes=int(value(connection, _ADDED_BYTES, {"own": _OWN_TABLES})),
+                queued=queued,
+                delivered=delivered_rows,
+                digested=digested,
+                requests=receiver.received(),
             )
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import delivery
 import in_database
 import views
 from accuracy import Accuracy
@@ -33,6 +34,22 @@ FUNCTIONS = (
     "get_notification_delivery_stats",
 )
 DELIVERY = "deliver_pending_notifications"
+
+#: situation -> what the name of a test of delivery says of it
+SITUATIONS = {
+    "delivered": r"sent_once|arrives|goes_out",
+    "refused for good": r"404|is_final|redirect",
+    "failing for now": r"500|tried_again",
+    "limited": r"429|least_interval|limit_",
+    "down": r"five_failures|not_there",
+    "hanging": r"hangs|never_ends|never_finishes",
+    "unreadable or wrong key": r"cannot_be_read|damaged|another_key|wrong_key",
+    "private target": r"private",
+    "two workers": r"two_workers",
+    "lease lost": r"lease_",
+    "killed": r"killed",
+    "database away": r"database_.*away|restarts|connections_cut",
+}
 
 #: SQL functions longer than this have complex logic
 LONG_FUNCTION_LINES = 40
@@ -71,6 +88,12 @@ class Week:
     statements_all: int
     #: bytes of indexes and result tables that this work adds
     added_bytes: int
+    #: rows queued about the alerts, and of them: delivered, and held back for the daily digest
+    queued: int
+    delivered: int
+    digested: int
+    #: requests that a channel got for the delivered ones
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +149,7 @@ class Measured:
     refusals: Refusals
     #: case -> differences between the engines
     edge_cases: dict[str, int]
+    delivery: delivery.Measured
     #: None: there was no server with pg_cron
     pg_cron: PgCron | None
 
@@ -192,13 +216,68 @@ def _dashboards(found: Measured) -> Line:
     )
 
 
-def _delivery(criterion: str) -> Callable[[Measured], Line]:
+def _end_to_end(criterion: str) -> Callable[[Measured], Line]:
     def line(found: Measured) -> Line:
-        there = found.week.calls[DELIVERY] is not None
-        figure = f"{DELIVERY} is {'there' if there else 'not in this version; messages are queued'}"
-        return Line(criterion, figure, "looked for in the catalog", "not measured" if there else "not yet")
+        week = found.week
+        return Line(
+            criterion,
+            f"{week.alerts} alerts, {week.queued} rows queued: {week.delivered} delivered in {week.requests} requests, "
+            f"{week.digested} held for the daily digest",
+            f"a generated week of {week.timings:,} timings was analysed, then the worker run once, with a server on "
+            "loopback as the channel and the routes that a new webhook gets",
+            met(week.requests > 0 and week.delivered + week.digested == week.queued),
+        )
 
     return line
+
+
+def _delivered_in_time(found: Measured) -> Line:
+    seen = found.delivery.stream
+    return Line(
+        "Webhook delivery completes 99%+ of messages within 1 minute",
+        f"{100 * seen.share:.2f} % ({seen.in_time:,} of {seen.messages:,}); delay p50 {seen.p50_s:.2f} s, p99 "
+        f"{seen.p99_s:.2f} s, longest {seen.longest_s:.2f} s",
+        f"messages that became due over {delivery.STREAM_SECONDS} s, one standing worker, "
+        f"{delivery.STREAM_WEBHOOKS} webhooks; from when a message is due to its outcome in the database",
+        met(seen.share >= delivery.TARGET_SHARE),
+    )
+
+
+def _delivery_time(found: Measured) -> Line:
+    seen = found.delivery
+    inside = "".join(
+        f"; {one.what.removesuffix('()')} {one.each_ms:.2f} ms"
+        for one in seen.throughputs
+        if one.what in delivery.INSIDE
+    )
+    fewest, *_, most = sorted((claim for claim in seen.claims if not claim.delivered), key=lambda claim: claim.pending)
+    return Line(
+        "Notification delivery: <10ms per message",
+        f"{seen.single.each_ms:.2f} ms, {seen.overhead_ms:.2f} ms more than the {seen.bare_ms:.2f} ms of a bare "
+        f"request{inside}",
+        f"{seen.single.messages:,} messages by one worker to one webhook, a server on loopback. To claim "
+        f"{delivery.CLAIMED} takes {fewest.median_ms:.1f} ms of {fewest.pending:,} that wait, {most.median_ms:.1f} ms "
+        f"of {most.pending:,}",
+        met(seen.single.each_ms < delivery.TARGET_MS),
+    )
+
+
+def _delivery_tests(_: Measured) -> Line:
+    files = [
+        path
+        for path in (ROOT / "tests" / "integration").glob("test_*.py")
+        if re.search(r"outbox|worker|sender|delivery", path.stem)
+    ]
+    names = [name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)]
+    counts = {
+        situation: sum(bool(re.search(pattern, name)) for name in names) for situation, pattern in SITUATIONS.items()
+    }
+    return Line(
+        "Webhook delivery tests (success/failure scenarios)",
+        f"{len(names)} tests; " + ", ".join(f"{situation}: {count}" for situation, count in counts.items()),
+        f"names of tests in {len(files)} files counted; they use real servers on loopback and a real database",
+        met(all(counts.values())),
+    )
 
 
 def _bootstrap(found: Measured) -> Line:
@@ -256,7 +335,7 @@ def _documentation(_: Measured) -> Line:
         f"{shown} of the plan's {len(wanted)} functions and views stand in an example{_but(without)}",
         f"{len(blocks)} blocks of commands, SQL and Python in {sum('```' in text for text in texts)} documents, which "
         "the tests run",
-        "not yet" if without == [DELIVERY] else met(not without),
+        met(not without),
     )
 
 
@@ -265,14 +344,18 @@ def _but(missing: Sequence[str]) -> str:
 
 
 def _all_functions(found: Measured) -> Line:
-    calls = found.week.calls
+    calls = dict(found.week.calls)
+    inside = any(one.what in delivery.INSIDE for one in found.delivery.throughputs)
+    if calls[DELIVERY] is None and inside:
+        calls[DELIVERY] = True
     missing = [name for name, went_well in calls.items() if went_well is None]
     failed = [name for name, went_well in calls.items() if went_well is False]
+    elsewhere = f"; {DELIVERY} on a server that has its extensions" if inside else ""
     return Line(
         "All 9 new functions execute without errors",
         f"{sum(map(bool, calls.values()))} of {len(calls)}{_but(missing)}{f'; failed: {failed}' if failed else ''}",
-        "the plan's seven and two helpers, called on a generated week",
-        "not yet" if missing == [DELIVERY] and not failed else met(not missing and not failed),
+        f"the plan's seven and two helpers, called on a generated week{elsewhere}",
+        "not measured" if missing == [DELIVERY] and not failed else met(not missing and not failed),
     )
 
 
@@ -519,7 +602,7 @@ SECTIONS: dict[str, tuple[Callable[[Measured], Line], ...]] = {
         _pairs,
         _dashboards,
         _cron("Automated baseline recalculation scheduled with pg_cron"),
-        _delivery("Complete alert delivery pipeline tested end-to-end"),
+        _end_to_end("Complete alert delivery pipeline tested end-to-end"),
         _bootstrap,
         _breaking("Zero breaking changes to existing schema"),
         _fast_views("Performance: All new queries <5ms"),
@@ -530,7 +613,7 @@ SECTIONS: dict[str, tuple[Callable[[Measured], Line], ...]] = {
         _fast_views("All 8 new views return results in <5ms"),
         _anomalies,
         _coefficients,
-        _delivery("Webhook delivery completes 99%+ of messages within 1 minute"),
+        _delivered_in_time,
         _cron("pg_cron jobs execute successfully daily without errors"),
         _breaking("Zero breaking changes to existing functions or views"),
     ),
@@ -538,7 +621,7 @@ SECTIONS: dict[str, tuple[Callable[[Measured], Line], ...]] = {
         _detection_time,
         _correlation_time,
         _fast_views("Merge dashboards: <5ms per query", MERGE_VIEWS),
-        _delivery("Notification delivery: <10ms per message"),
+        _delivery_time,
         _baseline_time,
         _size,
     ),
@@ -547,7 +630,7 @@ SECTIONS: dict[str, tuple[Callable[[Measured], Line], ...]] = {
         _integration_tests,
         _load_tests,
         _edge_cases,
-        _delivery("Webhook delivery tests (success/failure scenarios)"),
+        _delivery_tests,
     ),
     "Section 6: code quality": (_formatting, _comments, _patterns, _error_handling, _null_checks),
     "Section 1: business impact": (
@@ -555,6 +638,6 @@ SECTIONS: dict[str, tuple[Callable[[Measured], Line], ...]] = {
         _root_causes,
         _merge_analysis,
         _self_healing,
-        _delivery("Fully automated notification delivery"),
+        _end_to_end("Fully automated notification delivery"),
     ),
 }
