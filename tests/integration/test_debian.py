@@ -48,6 +48,10 @@ def test_the_extension_can_be_created_beside_the_project(database: Database, ext
     with database.connect(own_path=False) as connection:
         connection.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
 
+    again = deploy(database)
+    assert (again.replaced, again.changes) == ((), ())
+    # what needed the extension and nothing else
+    assert bool(again.created) == (extension in ("pgcrypto", "plpython3u"))
     assert deploy(database).is_unchanged
 
 

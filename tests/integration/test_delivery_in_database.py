@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -572,6 +573,15 @@ def authority(key_file: Callable[[str, bytes], Path], tmp_path: Path) -> Authori
     made = Authority(tmp_path)
     made.ca_file = key_file("ca.pem", made.ca_file.read_bytes())
     return made
+
+
+def test_the_statements_of_the_guide_run(database: Database) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "delivery_in_database.md"
+    blocks = re.findall(r"^```sql\n(.*?)^```$", guide.read_text(), re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        rows(database, block)
+    assert rows(database, "SELECT name FROM alert_notification_webhooks ORDER BY 1") == [("oncall",), ("team",)]
+    assert "deliver_pending_notifications" in blocks[-1]
 
 
 def test_https_needs_a_certificate_that_the_server_trusts(shared: Database, authority: Authority) -> None:
