@@ -40,7 +40,10 @@ DECLARE
         'webhook_master_key', 'webhook_payload', 'webhook_random_bytes', 'webhook_text'];
     v_reader    CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_reader');
     v_pipeline  CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_pipeline');
-    v_deliverer CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_delivery');
+    -- Another database of the server may have made the role; here it is of use only with the functions for it.
+    v_deliverer CONSTANT BOOLEAN := EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'pggit_delivery')
+        AND EXISTS (
+            SELECT FROM pg_proc AS p WHERE p.pronamespace = v_namespace AND p.proname = 'store_webhook_encrypted');
     v_object    RECORD;
 BEGIN
     IF v_reader THEN
