@@ -1,0 +1,195 @@
+"""Single calls that took far longer than their operation usually takes.
+
+The residual x of a call is the logarithm of its duration less season and level (`level_changes.Levels`; inside passing
+episodes the episode's level, so that a slow hour is no run of slow calls, nor a storm of fast calls a reason to call
+ordinary ones slow). The chance of an ordinary call with at least this residual is::
+
+    P(x) = normal_tail(x / sigma) + share x exp(-(x - u) / scale)        u = `TAIL_FROM` x sigma
+
+sigma comes from the lower half of the residuals, which slow calls do not touch. The second part is the tail beyond u
+(peaks over threshold: Pickands 1975; Siffer et al. 2017, "Anomaly detection in streams with extreme value theory").
+Exceedances of logarithms are taken as exponential (shape 0), that is durations as Pareto-tailed (Hill 1975). The scale
+is estimated from exceedances up to `TAIL_TO` only, beyond which spikes would be taken for tail, by the likelihood of
+the truncated exponential. One week of one operation holds few such calls, hence the estimates are drawn to those of all
+operations, and these to a usual tail (maximum a posteriori, log-normal priors); rare operations borrow nearly all.
+
+The calls told are those that pass the weighted procedure of Benjamini and Hochberg (Genovese, Roeder and Wasserman
+2006) over all calls of the window. The wrong ones it allows are shared out to operations by the root of their number of
+calls, so that busy operations do not use up what rare ones may say. On data without any spike `FALSE_DISCOVERIES` is
+the number of wrong calls to be expected.
+
+An operation with many far calls has a mode or a tail of its own, which is no news: there P is at least what its slowest
+calls alone suggest.
+
+Assumptions: residuals of ordinary calls are independent and their lower half is about normal. Limits: calls of less
+than `LEAST_TIMES` the expected duration are never told; an operation whose durations have several modes has few
+spikes; a tail far heavier than the prior needs some hundred calls beyond u to be believed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from pggit_analytics.analysis.call_grid import Flags, Floats, Ints
+from pggit_analytics.analysis.followed_levels import Levels
+from pggit_analytics.analysis.level_models import passes
+from pggit_analytics.frames import FrameSchema
+
+#: Slow calls, by operation and metric_id. ``score``: -log10 of P, at most 300. ``times_expected``: duration over the
+#: expected one.
+SLOW_CALLS = FrameSchema(
+    "slow calls",
+    {"operation_type": pl.String, "metric_id": pl.Int64, "score": pl.Float64, "times_expected": pl.Float64},
+)
+
+#: share of wrong ones among the calls told
+FALSE_DISCOVERIES = 0.03
+#: times the expected duration below which a call is never told
+LEAST_TIMES = 2.75
+#: where the tail begins, in sigmas, and the times the expected duration where its estimation ends
+TAIL_FROM, TAIL_TO = 3.2, 2.6
+#: least width of that range, in logarithms
+_LEAST_RANGE = 0.25
+#: usual scale of the tail; standard deviations, in logarithms, of all operations about it, of one about all
+USUAL_SCALE, SCALE_OF_ALL, SCALE_OF_ONE = 0.14, 0.1, 0.1
+#: calls that an operation's share of tail calls is drawn to that of all operations by
+_SHARE_CALLS = 1.0
+#: scales tried
+_SCALES = np.exp(np.linspace(math.log(0.04), math.log(0.6), 120))
+#: more far calls than this number and share of an operation's calls are no spikes but its own: the probability is then
+#: at least that of `_own_tail`, which is of this share and number of its slowest calls, the very slowest left out
+MOST_SPIKES, MOST_SHARE = 5.0, 0.01
+_OWN_SHARE, _LEAST_OWN, _OWN_KEPT = 0.02, 25, 0.75
+#: calls without which sigma is taken from successive differences
+_LEAST_HALF = 100
+#: quantile the lower half is measured at, in normal units -1.6449
+_LOW, _LOW_SIGMAS = 0.05, 1.6448536269514722
+
+
+def slow_calls(levels: Levels) -> pl.DataFrame:
+    """The spikes of all operations.
+
+    Returns:
+        `SLOW_CALLS`.
+    """
+    grid = levels.grid
+    expected = grid.at_calls(levels.season + np.maximum(levels.local, levels.lasting))
+    x = grid.log_us - expected
+    is_far = x > math.log(LEAST_TIMES)
+    p = _chances(levels, x, is_far)
+    calls = np.maximum(np.diff(grid.first), 1).astype(np.float64)
+    weights = calls**-0.5 * x.size / max((calls**0.5).sum(), 1.0)
+    told = np.flatnonzero(passes(p / weights[grid.operation], FALSE_DISCOVERIES) & is_far)
+    names = pl.Series(grid.operations, dtype=pl.String).gather(grid.operation[told])
+    return pl.DataFrame(
+        {
+            "operation_type": names,
+            "metric_id": grid.metric_id[told],
+            "score": -np.log10(np.maximum(p[told], 1e-300)),
+            "times_expected": np.exp(x[told]),
+        },
+        schema=SLOW_CALLS.columns,
+    ).sort("operation_type", "metric_id")
+
+
+def _chances(levels: Levels, x: Floats, is_far: Flags) -> Floats:
+    """Of each call the probability of an ordinary one with at least its residual; 1 for those that are not far."""
+    grid = levels.grid
+    trains = (levels.trains & ~levels.is_passing).ravel()[grid.cell]
+    p = np.ones(x.size)
+    p[is_far] = _tails(levels, x, trains).chance(x[is_far], grid.operation[is_far])
+    far, count = _per_operation(levels, is_far & trains), _per_operation(levels, trains)
+    for place in np.flatnonzero(far > MOST_SPIKES + MOST_SHARE * count):
+        of = grid.calls_of(int(place))
+        own, slow = x[of][trains[of]], np.flatnonzero(is_far[of]) + of.start
+        p[slow] = np.maximum(p[slow], _own_tail(own, x[slow]))
+    return p
+
+
+@dataclass(frozen=True, slots=True)
+class _Tails:
+    """The upper tails of the operations' ordinary residuals."""
+
+    sigma: Floats
+    share: Floats
+    scale: Floats
+
+    def chance(self, x: Floats, operation: Ints) -> Floats:
+        """Probability of an ordinary residual of at least x."""
+        sigma = self.sigma[operation]
+        beyond = np.maximum(x - TAIL_FROM * sigma, 0.0)
+        # Mills' bound, 10 % above the normal tail where that matters
+        normal = np.exp(-((x / sigma) ** 2) / 2) * sigma / x / math.sqrt(2 * math.pi)
+        return np.asarray(normal + self.share[operation] * np.exp(-beyond / self.scale[operation]), dtype=np.float64)
+
+
+def _own_tail(x: Floats, at: Floats) -> Floats:
+    """Probability of at least ``at`` by the slowest 2 % of an operation alone (Hill 1975), whatever they are."""
+    count = min(x.size, max(_LEAST_OWN, round(_OWN_SHARE * x.size)))
+    tail = np.sort(x)[x.size - count :]
+    # censored, lest a few spikes among them count much (Epstein and Sobel 1953)
+    kept = max(1, round(_OWN_KEPT * count))
+    scale = (float((tail[:kept] - tail[0]).sum()) + (count - kept) * float(tail[kept - 1] - tail[0])) / kept
+    return np.asarray(count / x.size * np.exp(-np.maximum(at - tail[0], 0.0) / max(scale, 1e-6)), dtype=np.float64)
+
+
+def _tails(levels: Levels, x: Floats, trains: Flags) -> _Tails:
+    """Tails of residuals x of the calls that train."""
+    grid, operations = levels.grid, len(levels.grid.operations)
+    of_each = [grid.calls_of(place) for place in range(operations)]
+    sigma = np.array([_sigma(x[of][trains[of]], float(levels.spread[place])) for place, of in enumerate(of_each)])
+    width = np.maximum(math.log(TAIL_TO) - TAIL_FROM * sigma, _LEAST_RANGE)
+    above = x - TAIL_FROM * sigma[grid.operation]
+    in_tail = trains & (above > 0) & (above <= width[grid.operation])
+    count = _per_operation(levels, trains)
+    calls, total = _without_normal(
+        _per_operation(levels, in_tail), _per_operation(levels, in_tail, above[in_tail]), count, sigma
+    )
+    scale = tail_scales(calls, total, width)
+    common = max(float(calls.sum()), 1.0) / max(float(count.sum()), 1.0)
+    share = (calls + _SHARE_CALLS) / (count + _SHARE_CALLS / common) / (1 - np.exp(-width / scale))
+    return _Tails(sigma, share, scale)
+
+
+def _per_operation(levels: Levels, chosen: Flags, values: Floats | None = None) -> Floats:
+    """How many calls of each operation are chosen, or the sum of their values."""
+    found = np.bincount(levels.grid.operation[chosen], values, minlength=len(levels.grid.operations))
+    return np.asarray(found, dtype=np.float64)
+
+
+def _sigma(x: Floats, otherwise: float) -> float:
+    if x.size < _LEAST_HALF:
+        return otherwise
+    low, middle = np.quantile(x, [_LOW, 0.5])
+    return max(float(middle - low) / _LOW_SIGMAS, 1e-3)
+
+
+def _normal_tail(z: float) -> float:
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def _without_normal(calls: Floats, total: Floats, count: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+    """Number and sum of exceedances less those to be expected of normal residuals."""
+    chance = _normal_tail(TAIL_FROM)
+    mean = math.exp(-(TAIL_FROM**2) / 2) / math.sqrt(2 * math.pi) / chance - TAIL_FROM
+    left = np.maximum(calls - count * chance, 0.0)
+    return left, np.where(left > 0, np.maximum(total - count * chance * mean * sigma, 0.03 * left), 0.0)
+
+
+def tail_scales(calls: Floats, total: Floats, width: Floats) -> Floats:
+    """Scales of exponential tails of which only exceedances up to ``width`` are seen, one for each operation.
+
+    Args:
+        calls: number of exceedances.
+        total: their sum.
+        width: 0 < exceedance <= width.
+    """
+    columns = (calls[:, None], total[:, None], width[:, None])
+    misfit = columns[0] * (np.log(_SCALES) + np.log1p(-np.exp(-columns[2] / _SCALES))) + columns[1] / _SCALES
+    of_all = misfit.sum(axis=0) + 0.5 * (np.log(_SCALES / USUAL_SCALE) / SCALE_OF_ALL) ** 2
+    common = float(_SCALES[int(of_all.argmin())])
+    return np.asarray(_SCALES[(misfit + 0.5 * (np.log(_SCALES / common) / SCALE_OF_ONE) ** 2).argmin(axis=1)])
