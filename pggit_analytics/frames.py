@@ -231,6 +231,131 @@ BASELINE_RECALCULATIONS = FrameSchema(
     ),
 )
 
+# What the incidents are made of and become.
+
+#: What people have set for single operations, at most one row each; NULL means the default. ``direction``: slower,
+#: faster or both. ``sensitivity``: 1 is usual, more tells more. ``sla_ms``: limit of the 95th percentile.
+OPERATION_SETTINGS = FrameSchema(
+    "operation settings",
+    {
+        "operation_type": pl.String,
+        "direction": pl.String,
+        "minimum_effect_ms": pl.Float64,
+        "minimum_effect_percent": pl.Float64,
+        "sensitivity": pl.Float64,
+        "expected_pages_per_week": pl.Float64,
+        "sla_ms": pl.Float64,
+    },
+    nullable=frozenset(
+        {"minimum_effect_ms", "minimum_effect_percent", "sensitivity", "expected_pages_per_week", "sla_ms"}
+    ),
+)
+
+#: Spans in which nobody wants to hear. ``kind``: snoozed or maintenance; NULL in ``operation_type`` or ``alert_type``
+#: means all of them.
+SILENCES = FrameSchema(
+    "silences",
+    {
+        "kind": pl.String,
+        "operation_type": pl.String,
+        "alert_type": pl.String,
+        "starts_at": INSTANT,
+        "ends_at": INSTANT,
+        "reason": pl.String,
+    },
+    nullable=frozenset({"operation_type", "alert_type", "reason"}),
+)
+
+#: Result of `find_incidents`, one row an incident and moment. ``incident_key`` is the same in every run.
+#: ``operation_type`` is what it is about: the first mover of several. ``kind``: step, drift, episode, calls,
+#: improvement or forecast; ``state``: open, worsening or recovered. ``ended_because``: recovered, new_level or merged.
+#: ``opened_at``, ``last_found_at``: moments of runs. ``missed_runs``: the latest runs in a row that did not find it.
+#: ``lost_ms``: what users lost since the onset, ``lost_ms_per_hour``: what they lose now. ``expected_breach_at`` is of
+#: a forecast. ``evidence``: JSON text, as it was at ``opened_at``.
+INCIDENTS = FrameSchema(
+    "incidents",
+    {
+        "incident_key": pl.String,
+        "kind": pl.String,
+        "state": pl.String,
+        "severity": pl.String,
+        "operation_type": pl.String,
+        "onset": INSTANT,
+        "onset_low": INSTANT,
+        "onset_high": INSTANT,
+        "ended_at": INSTANT,
+        "ended_because": pl.String,
+        "opened_at": INSTANT,
+        "last_found_at": INSTANT,
+        "missed_runs": pl.Int64,
+        "lost_ms": pl.Float64,
+        "lost_ms_per_hour": pl.Float64,
+        "first_mover": pl.String,
+        "bottleneck": pl.String,
+        "bottleneck_support": pl.Float64,
+        "merged_into": pl.String,
+        "expected_breach_at": INSTANT,
+        "evidence": pl.String,
+        "detected_at": INSTANT,
+    },
+    nullable=frozenset(
+        {
+            "ended_at",
+            "ended_because",
+            "first_mover",
+            "bottleneck",
+            "bottleneck_support",
+            "merged_into",
+            "expected_breach_at",
+        }
+    ),
+)
+
+#: The operations of each incident. ``size_ratio``: level now to before, ``opening_ratio`` the same when it opened (or
+#: the operation joined). ``calls``: since the onset. Percentiles are NULL where there are no calls.
+INCIDENT_OPERATIONS = FrameSchema(
+    "incident operations",
+    {
+        "incident_key": pl.String,
+        "operation_type": pl.String,
+        "kind": pl.String,
+        "onset": INSTANT,
+        "onset_low": INSTANT,
+        "onset_high": INSTANT,
+        "ended_at": INSTANT,
+        "size_ratio": pl.Float64,
+        "opening_ratio": pl.Float64,
+        "p": pl.Float64,
+        "calls_before": pl.Int64,
+        "calls": pl.Int64,
+        "p50_before_ms": pl.Float64,
+        "p99_before_ms": pl.Float64,
+        "p50_now_ms": pl.Float64,
+        "p95_now_ms": pl.Float64,
+        "p99_now_ms": pl.Float64,
+        "lost_ms": pl.Float64,
+        "lost_ms_per_hour": pl.Float64,
+        "detected_at": INSTANT,
+    },
+    nullable=frozenset({"ended_at", "p", "p50_before_ms", "p99_before_ms", "p50_now_ms", "p95_now_ms", "p99_now_ms"}),
+)
+
+#: What was found and not told, and why. ``reason``: direction, scatter_only, maintenance, too_few_calls, uncertain,
+#: below_minimum, cost_shift, part_of_incident, long_over or snoozed; ``detail`` says it with figures.
+SUPPRESSED = FrameSchema(
+    "suppressed findings",
+    {
+        "operation_type": pl.String,
+        "kind": pl.String,
+        "onset": INSTANT,
+        "reason": pl.String,
+        "detail": pl.String,
+        "incident_key": pl.String,
+        "detected_at": INSTANT,
+    },
+    nullable=frozenset({"incident_key"}),
+)
+
 # What the dashboards (the views) read.
 
 #: One row per attempted merge. ``duration_us`` is NULL until it has ended, ``resolution_strategy`` (auto, manual,

@@ -371,6 +371,11 @@ SQL_ONLY = {
     "operation_facts": "writes: part of raise_alert",
     "operation_groups": "writes: part of raise_alerts_of_findings",
     "resolve_alert": "one implementation for every writer",
+    "incidents_at": "the look-up of what earlier runs wrote; the dataframe side is given it",
+    "raise_alerts_of_incidents": "writes: incidents, which the dataframes alone find",
+    "replace_incidents": "writes: incidents, which the dataframes alone find",
+    "v_open_incidents": "shows the incidents that the pipeline wrote; in the dataframes they are the result of "
+    "find_incidents",
     "self_health_faults": "part of check_self_health",
     "set_alert_verdict": "writes: answers to alerts",
     "silent_detector_since": "part of check_self_health",
@@ -457,8 +462,16 @@ SQL_ONLY = {
     "webhook_text": "delivery inside the database: nothing is found or decided by it",
 }
 
+_ENGINE = "part of the engine that decides what a person is told; SQL reads its findings from tables"
+
 #: Dataframe functions without an SQL twin, and why.
 DATAFRAME_ONLY = {
+    "breach_forecasts": _ENGINE,
+    "level_changes": _ENGINE,
+    "level_episodes": _ENGINE,
+    "slow_calls": _ENGINE,
+    "trace_parents": _ENGINE,
+    "taken": "the columns of a detector's result that incidents are made of",
     "combine": "part of detect_combined_anomalies and compared there",
     "slow_since": "an estimate for the reader; nothing is decided on it",
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pggit_analytics.delivery.incident_words import foretold, incident
 from pggit_analytics.delivery.said import SEVERITIES, Said, Timing
 from pggit_analytics.delivery.wording import clean, counted, from_to, interval, milliseconds, name, slower
 
@@ -15,10 +16,10 @@ STATES = ("opened", "raised", "still_open", "recovered", "over")
 _ENDED = ("recovered", "over")
 
 #: of several alerts of one operation, the first of these says what happened
-_MAIN_TYPES = ("DEGRADATION", "THRESHOLD_EXCEEDED", "ANOMALY")
+_MAIN_TYPES = ("INCIDENT", "DEGRADATION", "THRESHOLD_EXCEEDED", "ANOMALY")
 
 #: what an alert type is called where its evidence has no words of its own
-_TYPE_WORDS = {"BASELINE_RECALC_ERROR": "recalculating its baseline failed", "FORECAST": "will exceed its limit"}
+_TYPE_WORDS = {"BASELINE_RECALC_ERROR": "recalculating its baseline failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +230,11 @@ def _finding(group: Sequence[Story]) -> Finding:
 
 
 def _sentence(shown: str, alert_type: str, statement: str, *, is_live: bool) -> str:
-    if not is_live or statement.startswith("took "):
+    if not is_live or statement.startswith(("took ", "had ", "became ", "was ", "will ")):
         return f"{shown} {statement}"
-    joint = {"DEGRADATION": " is ", "THRESHOLD_EXCEEDED": " had ", "ANOMALY": " had "}.get(alert_type, ": ")
+    joint = {"INCIDENT": " is ", "DEGRADATION": " is ", "THRESHOLD_EXCEEDED": " had ", "ANOMALY": " had "}.get(
+        alert_type, ": "
+    )
     return f"{shown}{joint}{statement}"
 
 
@@ -253,6 +256,9 @@ def _timings(group: Sequence[Story]) -> tuple[Timing | None, Timing | None, str]
         if story.said.baseline:
             return story.said.baseline, story.said.now, "baseline"
     for story in reversed(group):
+        if story.said.alert_type == "INCIDENT" and (was := story.said.timing("before")):
+            return was, story.said.timing("now"), "before"
+    for story in reversed(group):
         old, new = story.said.number("p99_old_ms"), story.said.number("p99_new_ms")
         if old is not None and new is not None:
             return Timing(p99_ms=old), story.said.now or Timing(p99_ms=new), "before"
@@ -260,6 +266,8 @@ def _timings(group: Sequence[Story]) -> tuple[Timing | None, Timing | None, str]
 
 
 def _change(story: Story, before: Timing | None, now: Timing | None) -> float | None:
+    if story.said.alert_type == "INCIDENT":
+        return story.said.number("size_ratio")
     old, new = _p99(story)
     if (old is None or new is None) and before and now:
         old, new = before.p99_ms, now.p99_ms
@@ -273,7 +281,11 @@ def _statements(alert_type: str, group: Sequence[Story]) -> list[str]:
         return [_threshold(group[-1])]
     if alert_type == "ANOMALY":
         return _calls(group)
+    if alert_type == "INCIDENT":
+        return [line for story in group for line in incident(story.said, is_live=story.is_live)]
     said = group[-1].said
+    if alert_type == "FORECAST" and not said.word("summary"):
+        return [foretold(said, is_live=group[-1].is_live)]
     words = said.word("summary") or said.word("error") or _TYPE_WORDS.get(alert_type, alert_type.lower())
     when = interval(said.opened_at, said.resolved_at)
     return [words if group[-1].is_live else clean(f"was reported {when}: {words}")]

@@ -101,6 +101,15 @@ class Said:
         """An instant of the evidence; None without one."""
         return moment(self.evidence.get(key))
 
+    def timing(self, key: str) -> Timing | None:
+        """Timings in the evidence; None without any."""
+        return _timing(self.evidence.get(key))
+
+    def items(self, key: str) -> list[Mapping[str, Any]]:
+        """The objects of a list in the evidence."""
+        value = self.evidence.get(key)
+        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
 
 def parse(body: str) -> Said:
     """Read the body of one queued row.

@@ -100,6 +100,14 @@
 \ir ../functions/snooze_alerts.sql
 \ir ../functions/resolve_alert.sql
 \ir ../functions/check_self_health.sql
+\ir ../tables/operation_settings.sql
+\ir ../tables/performance_incident_operations.sql
+\ir ../tables/performance_incidents.sql
+\ir ../tables/suppressed_findings.sql
+\ir ../functions/incidents_at.sql
+\ir ../functions/raise_alerts_of_incidents.sql
+\ir ../functions/replace_incidents.sql
+\ir ../views/v_open_incidents.sql
 
 -- Delivery inside the database: where its extensions are, and for a superuser.
 SELECT count(*) FILTER (WHERE x.extname = 'pgcrypto') = 1 AND r.rolsuper AS can_encrypt,

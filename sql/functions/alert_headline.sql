@@ -37,6 +37,28 @@ BEGIN
             evidence_number(p_evidence, 'duration_ms', 3),
             evidence_number(p_evidence, 'threshold_ms', 3),
             evidence_number(p_evidence, 'exceeded_count', 0))
+        WHEN 'INCIDENT' THEN format(
+            CASE p_evidence ->> 'kind'
+                WHEN 'calls' THEN '%1$s had %6$s single slow calls, up to %2$s times as slow as usual'
+                WHEN 'improvement' THEN '%1$s became faster: p50 went from %3$s to %4$s ms'
+                ELSE '%1$s%5$s is %2$s times as slow: p50 went from %3$s to %4$s ms'
+            END,
+            p_operation_type,
+            evidence_number(p_evidence, 'size_ratio', 2),
+            evidence_number(p_evidence -> 'before', 'p50_ms', 3),
+            evidence_number(p_evidence -> 'now', 'p50_ms', 3),
+            CASE
+                WHEN jsonb_typeof(p_evidence -> 'operation_types') = 'array'
+                    AND jsonb_array_length(p_evidence -> 'operation_types') > 1
+                    THEN format(' (with %s more)', jsonb_array_length(p_evidence -> 'operation_types') - 1)
+                ELSE ''
+            END,
+            evidence_number(p_evidence, 'calls', 0))
+        WHEN 'FORECAST' THEN coalesce(
+            format(
+                '%s will exceed its limit of %s ms about ', p_operation_type, evidence_number(p_evidence, 'sla_ms', 3))
+            || replace(left(p_evidence ->> 'expected_breach_at', 16), 'T', ' ') || ' UTC',
+            concat_ws(' ', p_alert_type, p_operation_type, p_evidence ->> 'summary'))
         WHEN 'SELF_HEALTH' THEN coalesce(p_evidence ->> 'summary', concat_ws(' ', p_alert_type, p_operation_type))
         ELSE concat_ws(' ', p_alert_type, p_operation_type, p_evidence ->> 'summary')
     END;

@@ -13,7 +13,8 @@ DECLARE
         'performance_baseline_history', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
         'alert_blackouts', 'alert_notification_log', 'analysis_runs', 'performance_anomalies',
         'performance_degradations', 'performance_correlations', 'scheduled_jobs', 'job_runs', 'active_scheduler',
-        'deployed_objects'];
+        'deployed_objects', 'operation_settings', 'performance_incident_operations', 'performance_incidents',
+        'suppressed_findings'];
     v_queue     CONSTANT TEXT :=
         'notification_queue_id, webhook_id, alert_id, dedup_key, status, retry_count, next_retry_at, created_at, '
         'delivered_at, leased_until, last_error';
@@ -28,9 +29,11 @@ DECLARE
         'alert_notification_log'];
     v_change    CONSTANT TEXT[] := ARRAY[
         'performance_baselines', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
-        'alert_blackouts', 'alert_notification_queue', 'analysis_runs', 'job_runs', 'webhook_delivery_state'];
+        'alert_blackouts', 'alert_notification_queue', 'analysis_runs', 'job_runs', 'operation_settings',
+        'webhook_delivery_state'];
     v_replace   CONSTANT TEXT[] := ARRAY[
-        'performance_anomalies', 'performance_degradations', 'performance_correlations', 'active_scheduler'];
+        'performance_anomalies', 'performance_degradations', 'performance_correlations', 'active_scheduler',
+        'performance_incident_operations', 'performance_incidents', 'suppressed_findings'];
     -- What touches the key of the webhooks or sends something is for pggit_delivery alone.
     v_delivery  CONSTANT TEXT[] := ARRAY[
         'complete_webhook_address', 'decrypt_webhook_address', 'deliver_claimed_message',

@@ -19,5 +19,12 @@ VALUES
     ('breaker_max_pause', '15 minutes', 'The longest pause between two such tries'),
     ('detector_silence', '',
      'Without a successful run for this long the detector is silent; empty = twice the period of its job'),
-    ('operation_silence', '6 hours', 'An operation that reported every hour counts as stopped after this long')
+    ('operation_silence', '6 hours', 'An operation that reported every hour counts as stopped after this long'),
+    ('incident_minimum_effect_ms', '0', 'The median call must take this much longer for an incident'),
+    ('incident_minimum_effect_percent', '10', 'The level must have changed by this much for an incident'),
+    ('incident_warning_lost_seconds_per_hour', '60', 'An incident is WARNING when users lose this much time in an hour'),
+    ('incident_critical_lost_seconds_per_hour', '600', 'The same for CRITICAL'),
+    ('incident_warning_lost_percent', '5', 'The same for WARNING, in percent of the time that all operations take'),
+    ('incident_critical_lost_percent', '50', 'The same for CRITICAL'),
+    ('incident_warning_times', '2', 'An operation so many times as slow as before is WARNING whatever it costs')
 ON CONFLICT (name) DO NOTHING;

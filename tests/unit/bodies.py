@@ -100,6 +100,7 @@ _numbers = st.one_of(
 _NUMBER_KEYS = (
     *("p99_old_ms", "p99_new_ms", "degradation_percent", "duration_ms", "threshold_ms", "exceeded_count"),
     *("baseline_p99_ms", "z_score", "metric_id", "correlation_coefficient", "shared_minutes"),
+    *("size_ratio", "calls", "lost_ms_per_hour", "sla_ms", "bottleneck_support"),
 )
 _WORD_KEYS = (
     "operation_type_1",
@@ -109,6 +110,7 @@ _WORD_KEYS = (
     "summary",
     "remedy",
     "error",
+    "bottleneck",
 )
 
 _evidence = st.fixed_dictionaries(
@@ -117,6 +119,16 @@ _evidence = st.fixed_dictionaries(
         **dict.fromkeys(_NUMBER_KEYS, _numbers),
         **dict.fromkeys(_WORD_KEYS, nasty_names),
         "slow_since": st.sampled_from(["2026-11-16T06:00:00Z", "never", "2026-11-16T06:00:00", 3]),
+        "expected_breach_at": st.sampled_from(["2026-11-16T06:00:00Z", "never", None]),
+        "kind": st.sampled_from(["step", "calls", "improvement", "", 1]),
+        "operations": st.one_of(
+            st.none(),
+            st.lists(
+                st.one_of(st.integers(), st.fixed_dictionaries({"operation_type": nasty_names, "size_ratio": _numbers}))
+            ),
+        ),
+        "before": st.one_of(st.none(), st.fixed_dictionaries({}, optional={"p50_ms": _numbers, "n": _numbers})),
+        "now": st.one_of(st.none(), st.fixed_dictionaries({}, optional={"p50_ms": _numbers, "n": _numbers})),
     },
 )
 
@@ -124,7 +136,7 @@ _timings = st.one_of(st.none(), st.fixed_dictionaries({}, optional=dict.fromkeys
 
 _types = (
     *("DEGRADATION", "CORRELATION", "THRESHOLD_EXCEEDED", "ANOMALY"),
-    *("SELF_HEALTH", "BASELINE_RECALC_ERROR", "FORECAST"),
+    *("SELF_HEALTH", "BASELINE_RECALC_ERROR", "FORECAST", "INCIDENT"),
 )
 
 _moments = st.sampled_from([None, DETECTED, "2026-11-16T00:00:00Z", "0001-01-01T00:00:00+14:00", "soon"])

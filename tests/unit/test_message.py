@@ -61,6 +61,17 @@ from tests.unit.bodies import CASES, DETECTED, NOW, fixture, many_operations, me
         ),
         ("self_health", "self_health", "CRITICAL, monitoring: no check has succeeded for 13 h (allowed: 12 h)"),
         ("test", "test", "Test message from prod.pggit: this channel works"),
+        (
+            "incident_of_engine",
+            "opened",
+            "WARNING: commit is 2.1x slower: p50 5.02 → 10.6 ms, since 2026-11-17 16:05 UTC",
+        ),
+        (
+            "forecast",
+            "opened",
+            "WARNING: merge will exceed its limit of 250 ms about 2026-11-19 02:30 UTC "
+            "(between 2026-11-18 20:00 UTC and 2026-11-19 11:00 UTC), found 2026-11-17 18:00 UTC",
+        ),
     ],
 )
 def test_the_first_line_says_severity_what_how_much_since_when_and_together_with_what(

@@ -1,0 +1,165 @@
+"""Which findings have one cause, and which incident of an earlier run that is.
+
+Findings belong together when an operation has two that begin together (an episode that became a lasting step), when
+they are of the same episode of a group that shares a bottleneck, when several operations change within minutes (a
+release), or when slow calls of several operations began at the same moment.
+
+An incident known from an earlier run is met again by a finding of the same family in one of its operations whose
+onset lies in its interval. What meets the same incident is one incident; of several incidents met by one cause the
+oldest goes on, and the others become part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from pggit_analytics.analysis.incident_inputs import CALLS, FASTER, FORECAST, LEVEL, Found, Group, is_near
+from pggit_analytics.analysis.incident_screens import Measured
+
+#: several operations that change within this time have a common cause
+COMMON_ONSET = timedelta(minutes=10)
+#: how far apart the starts of slow calls of several operations may be
+COMMON_CALLS = timedelta(seconds=30)
+#: how far an onset may move beyond its interval from run to run
+SLACK = timedelta(minutes=15)
+
+_FAMILIES = {"improvement": FASTER, "calls": CALLS, "forecast": FORECAST}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Findings that belong together."""
+
+    findings: tuple[Measured, ...]
+    #: the episodes of groups they are of
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """That of all its findings."""
+        return self.findings[0].found.family
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An incident as an earlier run left it: rows of `frames.INCIDENTS` and `frames.INCIDENT_OPERATIONS`."""
+
+    row: dict[str, Any]
+    operations: tuple[dict[str, Any], ...]
+
+    @property
+    def key(self) -> str:
+        """The same in every run."""
+        return str(self.row["incident_key"])
+
+    @property
+    def is_open(self) -> bool:
+        """It was not over."""
+        return bool(self.row["state"] != "recovered")
+
+    @property
+    def family(self) -> str:
+        """See `Found.family`."""
+        return _FAMILIES.get(self.row["kind"], LEVEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Causes and known incidents that are one; either may be missing."""
+
+    causes: tuple[Cause, ...] = ()
+    #: open ones first, the oldest first
+    known: tuple[Known, ...] = ()
+
+
+@dataclass(slots=True)
+class _Sets:
+    """Disjoint sets of positions."""
+
+    above: list[int] = field(default_factory=list)
+
+    def top(self, place: int) -> int:
+        while self.above[place] != place:
+            self.above[place] = self.above[self.above[place]]
+            place = self.above[place]
+        return place
+
+    def join(self, one: int, two: int) -> None:
+        low, high = sorted((self.top(one), self.top(two)))
+        self.above[high] = low
+
+    def all(self) -> list[list[int]]:
+        found: dict[int, list[int]] = {}
+        for place in range(len(self.above)):
+            found.setdefault(self.top(place), []).append(place)
+        return list(found.values())
+
+
+def causes_of(measured: Sequence[Measured], groups: Sequence[Group], as_of: datetime) -> list[Cause]:
+    """The findings by their causes; no finding is in two.
+
+    Args:
+        measured: what is to be told.
+        groups: episodes of operations that get slow together.
+        as_of: end of what goes on.
+    """
+    found = [one.found for one in measured]
+    sets = _Sets(list(range(len(found))))
+    near = [[place for place, one in enumerate(found) if is_near(one, group, as_of)] for group in groups]
+    for places in near:
+        for place in places[1:]:
+            sets.join(places[0], place)
+    for one in range(len(found)):
+        for two in range(one + 1, len(found)):
+            if _is_one(found[one], found[two]):
+                sets.join(one, two)
+    return [
+        Cause(
+            tuple(measured[place] for place in places),
+            tuple(group for group, members in zip(groups, near, strict=True) if set(members) & set(places)),
+        )
+        for places in sets.all()
+    ]
+
+
+def _is_one(one: Found, two: Found) -> bool:
+    if one.family != two.family or one.family == FORECAST:
+        return False
+    if one.family == CALLS:
+        return one.operation != two.operation and abs(one.onset - two.onset) <= COMMON_CALLS
+    if one.operation == two.operation:
+        return one.onset_low <= two.onset_high and two.onset_low <= one.onset_high
+    return abs(one.onset - two.onset) <= COMMON_ONSET
+
+
+def matches(causes: Sequence[Cause], known: Sequence[Known]) -> list[Match]:
+    """Causes with the incidents they are, and the incidents that were not found."""
+    sets = _Sets(list(range(len(causes) + len(known))))
+    for place, cause in enumerate(causes):
+        for other, incident in enumerate(known):
+            if _meets(cause, incident):
+                sets.join(place, len(causes) + other)
+    made = []
+    for places in sets.all():
+        met = [known[place - len(causes)] for place in places if place >= len(causes)]
+        met.sort(key=lambda incident: (not incident.is_open, incident.row["opened_at"], incident.key))
+        made.append(Match(tuple(causes[place] for place in places if place < len(causes)), tuple(met)))
+    return made
+
+
+def _meets(cause: Cause, incident: Known) -> bool:
+    if cause.family != incident.family:
+        return False
+    rows = {row["operation_type"]: row for row in incident.operations}
+    return any(
+        cause.family == FORECAST
+        or (
+            one.found.onset_low - SLACK <= rows[one.found.operation]["onset_high"]
+            and rows[one.found.operation]["onset_low"] - SLACK <= one.found.onset_high
+        )
+        for one in cause.findings
+        if one.found.operation in rows
+    )
