@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pggit_analytics.cli_alerts import alerts
+from pggit_analytics.cli_backtest import backtest, tune
 from pggit_analytics.cli_delivery import deliver, webhooks
+from pggit_analytics.cli_evaluation import evaluate
 from pggit_analytics.cli_heartbeat import heartbeat
 from pggit_analytics.errors import PggitAnalyticsError
 from pggit_analytics.invocation import Instant, Invocation, common_options, fail, utc, validated
@@ -41,6 +43,9 @@ cli.add_command(deliver)
 cli.add_command(webhooks)
 cli.add_command(alerts)
 cli.add_command(heartbeat)
+cli.add_command(evaluate)
+cli.add_command(backtest)
+cli.add_command(tune)
 
 
 @cli.command()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from pggit_analytics.analysis.engine_findings import EngineFindings, engine_findings
-from pggit_analytics.analysis.incidents import Incidents, find_incidents
+from pggit_analytics.analysis.incidents import LONG_OVER, Incidents, find_incidents
 from pggit_analytics.evaluation.verdicts import CHANGES, FORECASTS, PAGES, PAIRS, SPIKES, Context, Verdict
 from pggit_analytics.frames import OPERATION_SETTINGS
 
@@ -21,7 +21,7 @@ _PAGED = ("WARNING", "CRITICAL")
 def incident_engine(metrics: pl.DataFrame, context: Context) -> Verdict:
     """What the detectors find in the last 7 days, and what a run at the end of each of these days would have said.
 
-    A page is an incident of severity WARNING or CRITICAL on the day it opens.
+    A page is an incident of severity WARNING or CRITICAL on the day it opens, unless it was long over by then.
 
     Args:
         metrics: `frames.METRICS`.
@@ -82,7 +82,8 @@ def _with(known: Incidents, latest: Incidents) -> Incidents:
 
 def _opened(known: Incidents, as_of: datetime) -> pl.DataFrame:
     """The incidents that a person hears of for the first time now."""
-    is_news = (pl.col("opened_at") == as_of) & pl.col("severity").is_in(_PAGED)
+    is_stale = (pl.col("ended_at") < as_of - LONG_OVER).fill_null(value=False)
+    is_news = (pl.col("opened_at") == as_of) & pl.col("severity").is_in(_PAGED) & ~is_stale
     members = known.operations.group_by("incident_key").agg(pl.col("operation_type").sort().alias("operation_types"))
     return (
         known.incidents.filter(is_news)

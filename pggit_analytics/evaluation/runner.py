@@ -92,20 +92,32 @@ def _ideal(pool: _Pool) -> pl.DataFrame:
     return MEASURES.frame(rows)
 
 
+def cells(results: pl.DataFrame, *, intervals: bool = True) -> tuple[list[str], list[list[str]]]:
+    """The presets, and a row for each measure: its name, then ``value [low, high]`` of each preset or an empty text.
+
+    Args:
+        results: `RESULTS`.
+        intervals: False: values alone.
+    """
+    presets = results["preset"].unique(maintain_order=True).to_list()
+    texts = {
+        (row["preset"], row["measure"]): _cell(
+            row["value"], *((row["low"], row["high"]) if intervals else (None, None))
+        )
+        for row in results.iter_rows(named=True)
+    }
+    measures = results["measure"].unique(maintain_order=True).to_list()
+    return presets, [[measure, *(texts.get((name, measure), "") for name in presets)] for measure in measures]
+
+
 def markdown(results: pl.DataFrame) -> str:
-    """The table as Markdown, a column for each preset: ``value [low, high]``, empty where not measured.
+    """The table of `cells` as Markdown.
 
     Args:
         results: `RESULTS`.
     """
-    presets = results["preset"].unique(maintain_order=True).to_list()
-    cells = {
-        (row["preset"], row["measure"]): _cell(row["value"], row["low"], row["high"])
-        for row in results.iter_rows(named=True)
-    }
-    measures = results["measure"].unique(maintain_order=True).to_list()
-    lines = [["measure", *presets], ["---"] * (1 + len(presets))]
-    lines += [[measure, *(cells.get((name, measure), "") for name in presets)] for measure in measures]
+    presets, rows = cells(results)
+    lines = [["measure", *presets], ["---"] * (1 + len(presets)), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

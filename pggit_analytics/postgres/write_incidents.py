@@ -35,7 +35,7 @@ _SETTINGS = {
     "incident_warning_times": ("warning_times", 1.0),
 }
 
-_OPERATION_SETTINGS = """
+OPERATION_SETTINGS_QUERY = """
     SELECT operation_type, direction, minimum_effect_ms, minimum_effect_percent, sensitivity, expected_pages_per_week,
            sla_ms
     FROM operation_settings
@@ -43,7 +43,7 @@ _OPERATION_SETTINGS = """
 """
 
 # What comes back every day is unrolled; a day is one of UTC, and none lasts longer than one.
-_SILENCES = """
+SILENCES_QUERY = """
     SELECT 'snoozed' AS kind, operation_type, alert_type, least(created_at, snooze_until) AS starts_at,
            least(snooze_until, %(as_of)s::TIMESTAMPTZ + INTERVAL '3650 days') AS ends_at, reason
     FROM alert_snooze
@@ -139,9 +139,9 @@ def extract_incident_inputs(
     span = {"start": as_of - window, "as_of": as_of}
     return IncidentInputs(
         _previous(connection, span),
-        _read(connection, OPERATION_SETTINGS, _OPERATION_SETTINGS, span),
-        _read(connection, SILENCES, _SILENCES, span),
-        _thresholds(connection),
+        read_frame(connection, OPERATION_SETTINGS, OPERATION_SETTINGS_QUERY, span),
+        read_frame(connection, SILENCES, SILENCES_QUERY, span),
+        read_thresholds(connection),
     )
 
 
@@ -210,13 +210,13 @@ def _previous(connection: psycopg.Connection, span: dict[str, datetime]) -> Inci
     connection.execute(_PREVIOUS, span)
     of_incidents = ", ".join(name for name in INCIDENTS.columns if name != "evidence")
     of_operations = ", ".join(f"o.{name}" for name in INCIDENT_OPERATIONS.columns)
-    found = _read(
+    found = read_frame(
         connection,
         INCIDENTS,
         f"SELECT {of_incidents}, evidence::TEXT FROM pg_temp.pggit_known_incidents ORDER BY incident_key",  # noqa: S608
         {},
     )
-    operations = _read(
+    operations = read_frame(
         connection,
         INCIDENT_OPERATIONS,
         f"SELECT {of_operations} FROM performance_incident_operations AS o "  # noqa: S608 - constants
@@ -228,7 +228,12 @@ def _previous(connection: psycopg.Connection, span: dict[str, datetime]) -> Inci
     return Incidents(found, operations)
 
 
-def _thresholds(connection: psycopg.Connection) -> Thresholds:
+def read_thresholds(connection: psycopg.Connection) -> Thresholds:
+    """The thresholds that analytics_settings holds.
+
+    Raises:
+        ConfigurationError: one is missing or no number.
+    """
     values: dict[str, float] = {}
     for name, (member, factor) in _SETTINGS.items():
         values[member] = _number(connection, name) * factor
@@ -248,7 +253,10 @@ def _number(connection: psycopg.Connection, name: str) -> float:
     return number
 
 
-def _read(connection: psycopg.Connection, schema: FrameSchema, query: str, parameters: dict[str, Any]) -> pl.DataFrame:
+def read_frame(
+    connection: psycopg.Connection, schema: FrameSchema, query: str, parameters: dict[str, Any]
+) -> pl.DataFrame:
+    """The rows of a query as a frame of the schema, whose columns it has by name."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return schema.check(schema.frame(cursor.execute(query.encode(), parameters).fetchall()))
 

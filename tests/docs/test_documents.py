@@ -25,6 +25,7 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = (
     "README.md",
     "docs/anomaly_detection_guide.md",
+    "docs/METHODS.md",
     "docs/monitoring_guide.md",
     "docs/runbooks.md",
     "docs/heartbeat.md",
