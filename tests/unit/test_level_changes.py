@@ -115,6 +115,30 @@ def test_nothing_is_told_of_calls_without_a_change() -> None:
     assert level_episodes(levels).is_empty()
 
 
+def test_calls_that_come_in_two_modes_do_not_change() -> None:
+    random = np.random.default_rng(11)
+    hours = np.sort(random.uniform(0, made.HOURS, 6000))
+    is_fast = random.random(hours.size) < 0.4
+    us = made.USUAL_US * np.where(is_fast, 0.125, 1.0) * np.exp(0.15 * random.standard_normal(hours.size))
+    levels = operation_levels(made.frame(["op"] * hours.size, hours, us), made.AS_OF)
+    assert level_changes(levels).is_empty()
+    # 0.4 of the calls differ: hours that happen to be of one mode are few
+    assert level_episodes(levels).height < 20
+
+
+def test_a_level_that_wanders_needs_more_to_change_than_one_that_does_not() -> None:
+    random = np.random.default_rng(12)
+    at, kept = np.arange(0, 169, 0.25), np.exp(-0.25 / 3)
+    wander = np.zeros(at.size)
+    for place in range(1, at.size):
+        wander[place] = kept * wander[place - 1] + 0.05 * np.sqrt(1 - kept**2) * random.standard_normal()
+    plain = {f"plain{i}": made.constant for i in range(4)}
+    wandering = operation_levels(made.calls(plain | {"op": lambda h: np.exp(np.interp(h, at, wander))}), made.AS_OF)
+    assert level_changes(wandering).is_empty()
+    stepped = made.calls(plain | {"op": lambda h: np.exp(np.interp(h, at, wander)) * made.step(100, 1.4)(h)})
+    assert level_changes(operation_levels(stepped, made.AS_OF))["kind"].to_list() == ["step"]
+
+
 def test_a_rare_operation_is_judged_call_by_call() -> None:
     (row,) = _changes({"op": made.step(90, 1.8)}, per_hour=0.3, spread=0.15).to_dicts()
     assert (row["operation_type"], row["kind"]) == ("op", "step")

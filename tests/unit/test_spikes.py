@@ -73,6 +73,15 @@ def test_a_heavy_tail_of_its_own_is_not_told_call_by_call() -> None:
     assert told.height <= 0.1 * beyond
 
 
+def test_a_slow_mode_of_an_operation_is_no_row_of_spikes_but_a_call_far_beyond_it_is_one() -> None:
+    random = np.random.default_rng(13)
+    hours = np.sort(random.uniform(0, 168, 10_000))
+    is_slow = random.random(hours.size) < 0.1
+    us = made.USUAL_US * np.where(is_slow, 5.0, 1.0) * np.exp(0.15 * random.standard_normal(hours.size))
+    us[4000] = 60 * made.USUAL_US
+    assert _told(made.frame(["op"] * hours.size, hours, us))["metric_id"].to_list() == [4001]
+
+
 def test_untrained_times_do_not_teach_the_tail() -> None:
     metrics = made.calls({f"op{i}": made.constant for i in range(4)})
     late = metrics.filter(pl.col("created_at") > made.hour(150))["metric_id"].to_list()
