@@ -1,0 +1,1 @@
+"""Charts: pure functions from result frames to Altair charts."""
