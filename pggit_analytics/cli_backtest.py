@@ -13,7 +13,7 @@ from pggit_analytics.cli_alerts import Span
 from pggit_analytics.invocation import Instant, Invocation, common_options, utc, validated
 
 if TYPE_CHECKING:
-    from pggit_analytics.backtest import Backtest
+    from pggit_analytics.backtesting import Backtest
     from pggit_analytics.tuning import Tuning
 
 _SAID = {"standing": "was so already", "opened": "opened", "worse": "got worse", "recovered": "recovered"}
@@ -32,8 +32,8 @@ def backtest(
 
     The run at --from tells what was so already. Reads from 7 days before it on.
     """
-    from pggit_analytics.backtest import BacktestParameters
-    from pggit_analytics.backtest import backtest as replay
+    from pggit_analytics.backtesting import BacktestParameters
+    from pggit_analytics.backtesting import backtest as replay
 
     parameters = validated(BacktestParameters, start=start, end=end, step=step)
     with _runs_bar("Runs") as progress:
@@ -59,7 +59,7 @@ def tune(
     Verdicts on alerts about incidents raise the smallest effect that is told; the pages a week that an operation
     expects change its sensitivity.
     """
-    from pggit_analytics.backtest import BacktestParameters
+    from pggit_analytics.backtesting import BacktestParameters
     from pggit_analytics.tuning import tune as propose
 
     parameters = validated(BacktestParameters, start=start, end=end, step=step)

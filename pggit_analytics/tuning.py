@@ -22,7 +22,7 @@ from pggit_analytics.analysis.engine_findings import EngineFindings
 from pggit_analytics.analysis.incident_inputs import PARENTS
 from pggit_analytics.analysis.incident_screens import Settings
 from pggit_analytics.analysis.incidents import WINDOW
-from pggit_analytics.backtest import BacktestParameters, RunsDone, findings_at, moments_of, replay
+from pggit_analytics.backtesting import BacktestParameters, RunsDone, findings_at, moments_of, replay
 from pggit_analytics.frames import OPERATION_SETTINGS, SILENCES, FrameSchema
 from pggit_analytics.pipeline import Target
 from pggit_analytics.postgres.connection import Database

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from pggit_analytics.analysis.incidents import Thresholds
-from pggit_analytics.backtest import EVENTS, replay, summary
+from pggit_analytics.backtesting import EVENTS, replay, summary
 from pggit_analytics.frames import METRICS, OPERATION_SETTINGS, SILENCES
 from pggit_analytics.postgres.extract_wishes import Wishes
 from pggit_analytics.tuning import LADDER, VERDICTS, pages_by_sensitivity, proposals
