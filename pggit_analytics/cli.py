@@ -16,6 +16,7 @@ import click
 from pggit_analytics.cli_alerts import alerts
 from pggit_analytics.cli_backtest import backtest, tune
 from pggit_analytics.cli_delivery import deliver, webhooks
+from pggit_analytics.cli_doctor import doctor
 from pggit_analytics.cli_evaluation import evaluate
 from pggit_analytics.cli_heartbeat import heartbeat
 from pggit_analytics.errors import PggitAnalyticsError
@@ -43,6 +44,7 @@ cli.add_command(deliver)
 cli.add_command(webhooks)
 cli.add_command(alerts)
 cli.add_command(heartbeat)
+cli.add_command(doctor)
 cli.add_command(evaluate)
 cli.add_command(backtest)
 cli.add_command(tune)

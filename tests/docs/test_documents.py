@@ -31,6 +31,7 @@ DOCUMENTS = (
     "docs/heartbeat.md",
     "docs/notifications.md",
     "docs/messages.md",
+    "docs/doctor.md",
 )
 
 #: documents that only name files: their commands are for a server with extensions, or for a scheduler
