@@ -6,12 +6,14 @@ ordinary ones slow). The chance of an ordinary call with at least this residual 
 
     P(x) = normal_tail(x / sigma) + share x exp(-(x - u) / scale)        u = `TAIL_FROM` x sigma
 
-sigma comes from the lower half of the residuals, which slow calls do not touch. The second part is the tail beyond u
-(peaks over threshold: Pickands 1975; Siffer et al. 2017, "Anomaly detection in streams with extreme value theory").
+Where far more calls than a tail has are beyond u, they are a mode, and u is where the slowest `MOST_TAIL` begin. sigma
+comes from the lower half of the residuals, which slow calls do not touch. The second part is the tail beyond u (peaks
+over threshold: Pickands 1975; Siffer et al. 2017, "Anomaly detection in streams with extreme value theory").
 Exceedances of logarithms are taken as exponential (shape 0), that is durations as Pareto-tailed (Hill 1975). The scale
 is estimated from exceedances up to `TAIL_TO` only, beyond which spikes would be taken for tail, by the likelihood of
-the truncated exponential. One week of one operation holds few such calls, hence the estimates are drawn to those of all
-operations, and these to a usual tail (maximum a posteriori, log-normal priors); rare operations borrow nearly all.
+the truncated exponential. One week of one operation holds few such calls, hence the estimates (posterior means of the
+logarithm) are drawn to those of all operations, and these to a usual tail (log-normal priors); rare operations borrow
+nearly all. One in ten operations may be of another kind, and is drawn less.
 
 The calls told are those that pass the weighted procedure of Benjamini and Hochberg (Genovese, Roeder and Wasserman
 2006) over all calls of the window. The wrong ones it allows are shared out to operations by the root of their number of
@@ -56,6 +58,10 @@ TAIL_FROM, TAIL_TO = 3.2, 2.6
 _LEAST_RANGE = 0.25
 #: usual scale of the tail; standard deviations, in logarithms, of all operations about it, of one about all
 USUAL_SCALE, SCALE_OF_ALL, SCALE_OF_ONE = 0.14, 0.1, 0.1
+#: share of operations that may be of another kind, and their standard deviation about all
+OTHERS, SCALE_OF_OTHERS = 0.1, 0.5
+#: more calls than this number and share of an operation's beyond `TAIL_FROM` are a mode; then its tail has this share
+_LEAST_MODE, MOST_TAIL = 10, 0.02
 #: calls that an operation's share of tail calls is drawn to that of all operations by
 _SHARE_CALLS = 1.0
 #: scales tried
@@ -115,13 +121,15 @@ class _Tails:
     """The upper tails of the operations' ordinary residuals."""
 
     sigma: Floats
+    #: where they begin
+    begin: Floats
     share: Floats
     scale: Floats
 
     def chance(self, x: Floats, operation: Ints) -> Floats:
         """Probability of an ordinary residual of at least x."""
         sigma = self.sigma[operation]
-        beyond = np.maximum(x - TAIL_FROM * sigma, 0.0)
+        beyond = np.maximum(x - self.begin[operation], 0.0)
         # Mills' bound, 10 % above the normal tail where that matters
         normal = np.exp(-((x / sigma) ** 2) / 2) * sigma / x / math.sqrt(2 * math.pi)
         return np.asarray(normal + self.share[operation] * np.exp(-beyond / self.scale[operation]), dtype=np.float64)
@@ -142,17 +150,26 @@ def _tails(levels: Levels, x: Floats, trains: Flags) -> _Tails:
     grid, operations = levels.grid, len(levels.grid.operations)
     of_each = [grid.calls_of(place) for place in range(operations)]
     sigma = np.array([_sigma(x[of][trains[of]], float(levels.spread[place])) for place, of in enumerate(of_each)])
-    width = np.maximum(math.log(TAIL_TO) - TAIL_FROM * sigma, _LEAST_RANGE)
-    above = x - TAIL_FROM * sigma[grid.operation]
+    begin = np.array([_tail_begin(x[of][trains[of]], s) for s, of in zip(sigma.tolist(), of_each, strict=True)])
+    width = np.maximum(math.log(TAIL_TO) - begin, _LEAST_RANGE)
+    above = x - begin[grid.operation]
     in_tail = trains & (above > 0) & (above <= width[grid.operation])
     count = _per_operation(levels, trains)
     calls, total = _without_normal(
-        _per_operation(levels, in_tail), _per_operation(levels, in_tail, above[in_tail]), count, sigma
+        _per_operation(levels, in_tail), _per_operation(levels, in_tail, above[in_tail]), count, sigma, begin
     )
     scale = tail_scales(calls, total, width)
     common = max(float(calls.sum()), 1.0) / max(float(count.sum()), 1.0)
     share = (calls + _SHARE_CALLS) / (count + _SHARE_CALLS / common) / (1 - np.exp(-width / scale))
-    return _Tails(sigma, share, scale)
+    return _Tails(sigma, begin, share, scale)
+
+
+def _tail_begin(x: Floats, sigma: float) -> float:
+    """Where the tail begins: later where so many calls are beyond `TAIL_FROM` that they are a mode of their own."""
+    begin = TAIL_FROM * sigma
+    if (x > begin).sum() <= _LEAST_MODE + MOST_TAIL * x.size:
+        return begin
+    return float(np.quantile(x, 1 - MOST_TAIL))
 
 
 def _per_operation(levels: Levels, chosen: Flags, values: Floats | None = None) -> Floats:
@@ -172,16 +189,20 @@ def _normal_tail(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def _without_normal(calls: Floats, total: Floats, count: Floats, sigma: Floats) -> tuple[Floats, Floats]:
+def _without_normal(calls: Floats, total: Floats, count: Floats, sigma: Floats, begin: Floats) -> tuple[Floats, Floats]:
     """Number and sum of exceedances less those to be expected of normal residuals."""
-    chance = _normal_tail(TAIL_FROM)
-    mean = math.exp(-(TAIL_FROM**2) / 2) / math.sqrt(2 * math.pi) / chance - TAIL_FROM
+    z = begin / sigma
+    chance = np.array([_normal_tail(value) for value in z.tolist()])
+    mean = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) / np.maximum(chance, 1e-300) - z
     left = np.maximum(calls - count * chance, 0.0)
     return left, np.where(left > 0, np.maximum(total - count * chance * mean * sigma, 0.03 * left), 0.0)
 
 
 def tail_scales(calls: Floats, total: Floats, width: Floats) -> Floats:
     """Scales of exponential tails of which only exceedances up to ``width`` are seen, one for each operation.
+
+    Drawn to their common value, the one under which the exceedances of all are likeliest (empirical Bayes; Efron and
+    Morris 1975). An operation is one value of it, however many calls it has, lest the mode of a busy one be their tail.
 
     Args:
         calls: number of exceedances.
@@ -190,6 +211,13 @@ def tail_scales(calls: Floats, total: Floats, width: Floats) -> Floats:
     """
     columns = (calls[:, None], total[:, None], width[:, None])
     misfit = columns[0] * (np.log(_SCALES) + np.log1p(-np.exp(-columns[2] / _SCALES))) + columns[1] / _SCALES
-    of_all = misfit.sum(axis=0) + 0.5 * (np.log(_SCALES / USUAL_SCALE) / SCALE_OF_ALL) ** 2
-    common = float(_SCALES[int(of_all.argmin())])
-    return np.asarray(_SCALES[(misfit + 0.5 * (np.log(_SCALES / common) / SCALE_OF_ONE) ** 2).argmin(axis=1)])
+    logs = np.log(_SCALES)
+    # (common scale, scale): the law of an operation's scale given the common one
+    alike, other = (-0.5 * ((logs - logs[:, None]) / scatter) ** 2 for scatter in (SCALE_OF_ONE, SCALE_OF_OTHERS))
+    alike, other = (law - np.logaddexp.reduce(law, axis=1)[:, None] for law in (alike, other))
+    law = np.logaddexp(math.log1p(-OTHERS) + alike, math.log(OTHERS) + other)
+    evidence = np.logaddexp.reduce(law[None] - misfit[:, None, :], axis=2).sum(axis=0)
+    common = int((0.5 * ((logs - math.log(USUAL_SCALE)) / SCALE_OF_ALL) ** 2 - evidence).argmin())
+    posterior = law[common] - misfit
+    posterior = np.exp(posterior - posterior.max(axis=1)[:, None])
+    return np.asarray(np.exp(posterior @ logs / posterior.sum(axis=1)), dtype=np.float64)

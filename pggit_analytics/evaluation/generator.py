@@ -7,7 +7,6 @@ spreads and tails are drawn anew for every seed. Everything follows from the arg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 
@@ -23,7 +22,7 @@ from pggit_analytics.evaluation.options import WeekOptions
 from pggit_analytics.evaluation.profiles import MERGE, OPERATIONS, PHASES, Profile, draw_profiles
 from pggit_analytics.evaluation.streams import Streams
 from pggit_analytics.evaluation.truth import LARGE_SPIKE, SPIKE_CLASSES, LabelledWeek, Truth
-from pggit_analytics.frames import INSTANT, METRICS, FrameSchema
+from pggit_analytics.frames import INSTANT, METRICS
 
 Flags = NDArray[np.bool_]
 
@@ -94,9 +93,9 @@ def make_week(seed: int, options: WeekOptions | None = None) -> LabelledWeek:
     labels = Truth(
         spikes=_spikes(table),
         changes=_changes(faults),
-        episodes=_frame(truth.EPISODES, faults.episodes),
+        episodes=truth.of_labels(truth.EPISODES, faults.episodes),
         groups=truth.GROUPS.frame([{"group": name, "members": list(of)} for name, of in faults.groups.items()]),
-        surges=_frame(truth.SURGES, faults.surges),
+        surges=truth.of_labels(truth.SURGES, faults.surges),
         breaches=_breaches(week),
         rows=table.select(list(truth.ROWS.columns)),
         laws={name: profile.law for name, profile in profiles.items()},
@@ -228,16 +227,7 @@ def _spikes(table: pl.DataFrame) -> pl.DataFrame:
 
 def _changes(faults: Faults) -> pl.DataFrame:
     by_name = sorted(faults.changes, key=lambda change: change.operation_type)
-    return _frame(truth.CHANGES, by_name)
-
-
-def _frame(schema: FrameSchema, labels: Sequence[object]) -> pl.DataFrame:
-    """Labels as a frame; instants come in microseconds."""
-    numbers = {name: pl.Int64 if dtype == INSTANT else dtype for name, dtype in schema.columns.items()}
-    rows = [{name: getattr(label, name) for name in numbers} for label in labels]
-    return pl.DataFrame(rows, schema=numbers).with_columns(
-        pl.col(name).cast(INSTANT) for name, dtype in schema.columns.items() if dtype == INSTANT
-    )
+    return truth.of_labels(truth.CHANGES, by_name)
 
 
 def _breaches(week: _Week) -> pl.DataFrame:

@@ -27,7 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pggit_analytics.errors import InvalidArgument
-from pggit_analytics.evaluation.noise import NoiseLaw
+from pggit_analytics.evaluation.noise import DurationLaw
 from pggit_analytics.evaluation.truth import LARGE_CHANGE, SPIKE_CLASSES, LabelledWeek
 
 Floats = NDArray[np.float64]
@@ -128,12 +128,12 @@ def _microseconds(instants: pl.Series) -> NDArray[np.int64]:
     return np.asarray(instants.dt.epoch("us").to_numpy(), dtype=np.int64)
 
 
-def _step_ratio(x: Floats, law: NoiseLaw) -> float:
+def _step_ratio(x: Floats, law: DurationLaw) -> float:
     """The test over all of ``x``, the logarithms of duration over duration expected without a step."""
     return float(_step_ratios(x, np.zeros(1, dtype=np.int64), law)[0])
 
 
-def _step_ratios(x: Floats, first: NDArray[np.int64], law: NoiseLaw) -> Floats:
+def _step_ratios(x: Floats, first: NDArray[np.int64], law: DurationLaw) -> Floats:
     """The test over the calls from each of these positions to the last one."""
     ordinary = law.log_density(x)
     sums = []

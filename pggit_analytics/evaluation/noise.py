@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,22 @@ Floats = NDArray[np.float64]
 _TABLE = (-6.0, 6.0, 6001)
 #: from here on erfc is taken from its asymptotic series: the function itself underflows near 27
 _ASYMPTOTIC = 20.0
+
+
+class DurationLaw(Protocol):
+    """A law of log(duration / typical duration)."""
+
+    def draw(self, count: int, random: np.random.Generator) -> Floats:
+        """``count`` independent values."""
+        ...
+
+    def log_density(self, values: Floats) -> Floats:
+        """Logarithm of the density."""
+        ...
+
+    def quantile(self, share: float) -> float:
+        """The value with this share (0 < share < 1) below it."""
+        ...
 
 
 @dataclass(frozen=True)

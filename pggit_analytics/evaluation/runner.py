@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from pggit_analytics.errors import InvalidArgument
-from pggit_analytics.evaluation.generator import make_week
 from pggit_analytics.evaluation.ideal import Evidence, reachable_recall, spike_evidence, step_evidence
-from pggit_analytics.evaluation.options import preset
 from pggit_analytics.evaluation.pooling import MEASURES, Counts, Tally, pooled
+from pggit_analytics.evaluation.presets import maker
 from pggit_analytics.evaluation.scoring import SMALL, score
 from pggit_analytics.evaluation.truth import SPIKE_CLASSES, LabelledWeek
 from pggit_analytics.evaluation.verdicts import Context, Engine
@@ -38,7 +37,7 @@ def evaluate(engine: Engine, presets: Sequence[str], seeds: Iterable[int]) -> pl
 
     Args:
         engine: metrics and context -> verdict; it sees no labels.
-        presets: names of `options.PRESETS`.
+        presets: of `presets.NAMES`.
         seeds: one week each and preset; use others for tuning than for the figures that are told.
 
     Returns:
@@ -51,12 +50,12 @@ def evaluate(engine: Engine, presets: Sequence[str], seeds: Iterable[int]) -> pl
     weeks = list(seeds)
     if not presets or not weeks:
         raise InvalidArgument(f"there are {len(presets)} presets and {len(weeks)} seeds, expected at least one of each")
-    options = {name: preset(name) for name in presets}
+    makers = {name: maker(name) for name in presets}
     tables = []
-    for name, of_preset in options.items():
+    for name, make in makers.items():
         pool = _Pool()
         for seed in weeks:
-            _add(pool, engine, make_week(seed, of_preset), seed)
+            _add(pool, engine, make(seed), seed)
         measures = pl.concat([pooled(pool.tallies), _ideal(pool)])
         tables.append(measures.filter(pl.col("events") > 0).select(pl.lit(name).alias("preset"), pl.all()))
     return RESULTS.check(pl.concat(tables))

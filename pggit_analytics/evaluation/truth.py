@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 
 import polars as pl
 
-from pggit_analytics.evaluation.noise import NoiseLaw
+from pggit_analytics.evaluation.noise import DurationLaw
 from pggit_analytics.frames import INSTANT, FrameSchema
 
 #: classes of spikes by how many times the typical duration they take
@@ -103,7 +104,7 @@ class Truth:
     breaches: pl.DataFrame
     rows: pl.DataFrame
     #: operation -> law of its durations' scatter
-    laws: dict[str, NoiseLaw]
+    laws: Mapping[str, DurationLaw]
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:
@@ -123,3 +124,12 @@ class LabelledWeek:
     as_of: datetime
     #: `TRACES`, by metric_id
     traces: pl.DataFrame
+
+
+def of_labels(schema: FrameSchema, labels: Sequence[object]) -> pl.DataFrame:
+    """Labels as a frame of this schema, by attributes of its columns' names; instants come in microseconds."""
+    numbers = {name: pl.Int64 if dtype == INSTANT else dtype for name, dtype in schema.columns.items()}
+    rows = [{name: getattr(label, name) for name in numbers} for label in labels]
+    return pl.DataFrame(rows, schema=numbers).with_columns(
+        pl.col(name).cast(INSTANT) for name, dtype in schema.columns.items() if dtype == INSTANT
+    )

@@ -82,6 +82,17 @@ def test_a_slow_mode_of_an_operation_is_no_row_of_spikes_but_a_call_far_beyond_i
     assert _told(made.frame(["op"] * hours.size, hours, us))["metric_id"].to_list() == [4001]
 
 
+def test_a_busy_operation_with_a_slow_mode_hides_no_spike_of_itself_or_of_others() -> None:
+    random = np.random.default_rng(17)
+    hours = np.sort(random.uniform(0, 168, 40_000))
+    times = np.where(random.random(hours.size) < 0.2, 2.1, 1.0) * np.exp(0.1 * random.standard_normal(hours.size))
+    times[20_000] = 8.0
+    busy = made.frame(["busy"] * hours.size, hours, made.USUAL_US * times).with_columns(pl.col("metric_id") + 1_000_000)
+    others = made.calls({f"op{i}": made.constant for i in range(5)})
+    told = _told(pl.concat([busy, _with_spikes(others, {2000: 6.0, 7000: 7.0})]))
+    assert sorted(told["metric_id"].to_list()) == [2000, 7000, 1_020_001]
+
+
 def test_untrained_times_do_not_teach_the_tail() -> None:
     metrics = made.calls({f"op{i}": made.constant for i in range(4)})
     late = metrics.filter(pl.col("created_at") > made.hour(150))["metric_id"].to_list()
@@ -105,15 +116,17 @@ def test_the_scale_of_a_tail_with_many_calls_is_the_likeliest(scale: float, widt
     assert more[0] == pytest.approx(scale, rel=0.03)
 
 
-def test_a_tail_of_few_calls_is_that_of_all() -> None:
-    calls, width = np.array([4000.0, 1.0]), np.array([0.5, 0.5])
-    x = truncexpon.rvs(0.5 / 0.2, scale=0.2, size=4000, random_state=2)
-    found = tail_scales(calls, np.array([x.sum(), 0.49]), width)
-    assert found[1] == pytest.approx(found[0], rel=0.06)
+def test_a_tail_of_few_calls_is_that_of_most_operations_however_many_calls_another_has() -> None:
+    alike = [truncexpon.rvs(0.5 / 0.2, scale=0.2, size=1000, random_state=seed).sum() for seed in range(20)]
+    mode = 50_000 * 0.249
+    calls, total = np.array([1000.0] * 20 + [50_000.0, 1.0]), np.array([*alike, mode, 0.2])
+    found = tail_scales(calls, total, np.full(22, 0.5))
+    assert found[-1] == pytest.approx(0.2, rel=0.1)
+    assert found[-2] == pytest.approx(0.6, rel=0.05)
 
 
 def test_the_chance_of_a_call_is_that_of_its_formula_with_the_normal_tail_by_mills_bound() -> None:
-    tails = spikes._Tails(np.array([0.2]), np.array([0.001]), np.array([0.15]))
+    tails = spikes._Tails(np.array([0.2]), np.array([0.64]), np.array([0.001]), np.array([0.15]))
     (found,) = tails.chance(np.array([1.2]), np.array([0])).tolist()
     beyond = 0.001 * math.exp(-(1.2 - 3.2 * 0.2) / 0.15)
     assert found == pytest.approx(math.exp(-18) / 6 / math.sqrt(2 * math.pi) + beyond)
