@@ -27,6 +27,7 @@ from pggit_analytics.frames import INSTANT, SEVERITIES, FrameSchema
 from pggit_analytics.pipeline import Target
 from pggit_analytics.postgres.extract import extract_metrics
 from pggit_analytics.postgres.extract_wishes import Wishes, default_span, extract_wishes
+from pggit_analytics.report.shown import Shown
 
 #: What would have been said, in order of time, the most severe first. ``event``: standing (so already at the start),
 #: opened, worse (its severity rose) or recovered. ``severity`` is as said then; ``operation_type`` is what the incident
@@ -107,8 +108,8 @@ class Summary:
         return self.critical_pages / self.days
 
 
-@dataclass(frozen=True, slots=True)
-class Backtest:
+@dataclass(frozen=True, slots=True, repr=False)
+class Backtest(Shown):
     """A finished replay."""
 
     #: the moments of the runs
@@ -119,6 +120,12 @@ class Backtest:
     summary: Summary
     #: False: thresholds are those of a new installation, see `Wishes`
     thresholds_known: bool
+
+    def headline(self) -> str:
+        """How many pages."""
+        pages = "1 page" if self.summary.pages == 1 else f"{self.summary.pages} pages"
+        first, last = (f"{moment:%Y-%m-%d %H:%M} UTC" for moment in (self.moments[0], self.moments[-1]))
+        return f"{pages} in {len(self.moments)} runs from {first} to {last}, {self.rows_read:,} timings read"
 
 
 def backtest(

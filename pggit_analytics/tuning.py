@@ -28,6 +28,7 @@ from pggit_analytics.pipeline import Target
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.extract import extract_metrics
 from pggit_analytics.postgres.extract_wishes import Wishes, extract_wishes
+from pggit_analytics.report.shown import Shown
 
 #: sensitivities that are tried
 LADDER = (0.25, 0.5, 0.7, 1.0, 1.5, 2.0)
@@ -90,8 +91,8 @@ _APPLY = b"""
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
+@dataclass(frozen=True, slots=True, repr=False)
+class Tuning(Shown):
     """What is proposed, and whether it was applied."""
 
     moments: tuple[datetime, ...]
@@ -101,6 +102,14 @@ class Tuning:
     applied: tuple[str, ...]
     #: see `Wishes`
     thresholds_known: bool
+
+    def headline(self) -> str:
+        """How much is proposed."""
+        changes = pl.any_horizontal(pl.col("proposed_sensitivity", "proposed_minimum_effect_percent").is_not_null())
+        proposed = self.proposals.filter(changes).height
+        what = "1 operation" if proposed == 1 else f"{proposed} operations"
+        done = f"; written for {', '.join(self.applied)}" if self.applied else "; nothing is written"
+        return f"New settings proposed for {what} of {self.proposals.height} looked at{done}"
 
 
 def tune(

@@ -221,6 +221,12 @@ class Bottleneck:
     factor: tuple[float, float]
 
 
+#: phases of single merges, which the merge as a whole waits for; on days before the last
+PHASE_SPIKES: tuple[Spike, ...] = (
+    Spike("merge_conflict_detect", 1.4, 22.0),
+    Spike("merge_base_find", 3.3, 18.0),
+)
+
 STEP = Step("get_history", 2.3, 1.6)
 DRIFT = Drift("get_object_timeline", 4.0, 1.7)
 # The bursts are frequent and alike, so that they show in the correlation rather than as hundreds of single outliers.
@@ -434,6 +440,7 @@ def _draw_merges(period: _Period) -> pl.DataFrame:
     conflict = random.random(start.size) < np.array([pair.conflict_share for pair in BRANCH_PAIRS])[pair]
     decided = random.choice(len(CONFLICT_STRATEGIES), start.size, p=[share for _, share in CONFLICT_STRATEGIES])
     spent = {name: _whole_microseconds(_durations(_PROFILE[name], start, random)) for name in _MERGE_SPANS}
+    spikes = _slow_phases(period, start, np.flatnonzero(~failed), spent)
     pairs = pl.DataFrame(
         {"branch_from": [p.branch_from for p in BRANCH_PAIRS], "branch_into": [p.branch_into for p in BRANCH_PAIRS]}
     )
@@ -441,7 +448,8 @@ def _draw_merges(period: _Period) -> pl.DataFrame:
     outcome = (
         pl.when("failed").then(pl.lit("FAILED")).when("conflict").then(pl.lit("CONFLICT")).otherwise(pl.lit("SUCCESS"))
     )
-    merges = pl.DataFrame({"start_us": start, "failed": failed, "conflict": conflict, **spent}).hstack(pairs[pair])
+    merges = pl.DataFrame({"start_us": start, "failed": failed, "conflict": conflict, **spent, **spikes})
+    merges = merges.hstack(pairs[pair])
     return (
         merges.with_columns(strategies.gather(decided).alias("decided"), outcome.alias("status"))
         .with_columns(
@@ -462,6 +470,20 @@ def _draw_merges(period: _Period) -> pl.DataFrame:
     )
 
 
+def _slow_phases(
+    period: _Period, start: Instants, complete: Instants, spent: dict[str, Instants]
+) -> dict[str, pl.Series]:
+    """Make phases of single merges slow; of each phase the factors by merge, NULL where it is not slow."""
+    random = period.random("slow phases")
+    factors = {name: np.full(start.size, np.nan) for name in _MERGE_SPANS}
+    for spike in PHASE_SPIKES:
+        planned = period.end - spike.days_before * _DAY + random.uniform(-1, 1) * _HOUR
+        row = complete[np.abs(start[complete] - planned).argmin()]
+        factor = factors[spike.operation_type][row] = spike.factor * random.uniform(0.9, 1.1)
+        spent[spike.operation_type][row] = round(_PROFILE[spike.operation_type].typical_ms * 1000 * factor)
+    return {f"{name}_spike": pl.Series(values).fill_nan(None) for name, values in factors.items()}
+
+
 def _merge_metrics(merges: pl.DataFrame, name: str) -> pl.DataFrame:
     """The metrics of one span of every merge: the whole (``merge_branches``, the root) or one of its phases."""
     root, *phases = _MERGE_SPANS
@@ -475,7 +497,7 @@ def _merge_metrics(merges: pl.DataFrame, name: str) -> pl.DataFrame:
         (pl.col("start_us") + until_end).alias("created_us"),
         trace_id.alias("distributed_trace_id"),
         parent_id.cast(pl.String).alias("distributed_trace_parent_id"),
-        pl.lit(None, dtype=pl.Float64).alias("spike_factor"),
+        pl.col(f"{name}_spike").alias("spike_factor"),
     )
 
 
