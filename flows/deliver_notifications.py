@@ -12,7 +12,10 @@ from pggit_analytics.postgres.connection import Database
 
 # One task: what is claimed is sent and recorded by the same worker.
 send = flow_runs.step(
-    deliver.deliver, name="send", description="Claim what is due, send it and record what became of each message"
+    deliver.deliver,
+    name="send",
+    description="Claim what is due, send it and record what became of each message",
+    describe=DeliveryResult.headline,
 )
 
 

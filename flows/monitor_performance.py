@@ -12,16 +12,34 @@ from pggit_analytics.pipeline import MonitorParameters, MonitorResult, Target
 from pggit_analytics.report.summary import Summary, markdown, milliseconds
 
 extract = flow_runs.step(
-    pipeline.gather, name="extract", description="Check the parameters against the database and read the timings"
+    pipeline.gather,
+    name="extract",
+    description="Check the parameters against the database and read the timings",
+    describe=lambda inputs: f"{inputs.metrics.rows:,} timings since {inputs.window_start:%Y-%m-%d %H:%M} UTC",
 )
 detect = flow_runs.step(
-    pipeline.detect, name="detect", description="Find outliers, degradations and exceeded thresholds"
+    pipeline.detect,
+    name="detect",
+    description="Find outliers, degradations and exceeded thresholds",
+    describe=lambda found: (
+        f"slower operations: {found.degradations.height}, anomalies: {found.anomalies.height:,}, "
+        f"operations over their threshold: {found.thresholds.height}"
+    ),
 )
 correlate = flow_runs.step(
-    pipeline.correlate, name="correlate", description="Find operations that slow down in the same minutes"
+    pipeline.correlate,
+    name="correlate",
+    description="Find operations that slow down in the same minutes",
+    describe=lambda found: f"correlated pairs: {found.correlations.height}",
 )
 write_back = flow_runs.step(
-    pipeline.apply, name="write-back", description="Write results, alerts and messages in one transaction"
+    pipeline.apply,
+    name="write-back",
+    description="Write results, alerts and messages in one transaction",
+    describe=lambda written: (
+        f"result rows written: {written.rows_written:,}, deleted: {written.rows_deleted:,}, "
+        f"alerts opened: {written.alerts_opened}, messages queued: {written.messages_queued}"
+    ),
 )
 
 

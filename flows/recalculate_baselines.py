@@ -10,11 +10,19 @@ from pggit_analytics import flow_runs, pipeline
 from pggit_analytics.pipeline import BaselineParameters, BaselineResult, Target
 from pggit_analytics.report.summary import milliseconds
 
+
+def _headline(result: BaselineResult) -> str:
+    counts = result.recalculations["status"].value_counts().sort("status").iter_rows()
+    outcome = ", ".join(f"{status}: {count}" for status, count in counts) or "no operations"
+    return f"{outcome}; timings read: {result.rows_read:,}; run {result.run_id}"
+
+
 # One task: what it reads, and what it decides from that, must not change before it is written.
 recalculate = flow_runs.step(
     pipeline.recalculate_baselines,
     name="recalculate",
     description="Read the timings, compute and adopt baselines in one transaction",
+    describe=_headline,
 )
 
 
@@ -60,12 +68,6 @@ def _recalculate(target: Target, parameters: BaselineParameters) -> BaselineResu
     result = recalculate(target, parameters, flow_run_id=flow_run.id)
     create_table_artifact(baselines(result), key="baselines", description="What became of the baselines")
     return result
-
-
-def _headline(result: BaselineResult) -> str:
-    counts = result.recalculations["status"].value_counts().sort("status").iter_rows()
-    outcome = ", ".join(f"{status}: {count}" for status, count in counts) or "no operations"
-    return f"{outcome}; timings read: {result.rows_read:,}; run {result.run_id}"
 
 
 def baselines(result: BaselineResult) -> list[dict[str, Any]]:

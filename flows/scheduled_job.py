@@ -24,8 +24,17 @@ from pggit_analytics.scheduling import PARAMETERS, Outcome
     flow_run_name="{job}",
     persist_result=False,
 )
-def scheduled_job(job: Annotated[str, Field(description="One of the jobs that `schedule list` shows")]) -> State[Any]:
-    """Run a job of the database that PGGIT_DATABASE_URL or pggit.toml names."""
+def scheduled_job(
+    job: Annotated[
+        str,
+        Field(description="One of the jobs that `schedule list` shows", json_schema_extra={"enum": list(PARAMETERS)}),
+    ],
+) -> State[Any]:
+    """Run a job of the database that PGGIT_DATABASE_URL or pggit.toml names.
+
+    Args:
+        job: One of the jobs that `schedule list` shows
+    """
     state: State[Any] = flow_runs.concluded(lambda: _run_due(job), _said)
     outcomes: Any = state.data
     if state.is_completed() and all(outcome.result == "refused" for outcome in outcomes):

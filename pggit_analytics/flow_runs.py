@@ -45,12 +45,10 @@ class UnexpectedError(PggitAnalyticsError):
 
 
 class _OneLine(logging.Filter):
-    """Drops the traceback of this package's own errors: their one line says it all."""
+    """Drops the record that shows an error of this package with its traceback: the state after it says it in a line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], PggitAnalyticsError):
-            record.exc_info = record.exc_text = None
-        return True
+        return not (record.exc_info and isinstance(record.exc_info[1], PggitAnalyticsError))
 
 
 _one_line = _OneLine()
@@ -83,14 +81,25 @@ def run_name(as_of: str) -> str:
 
 
 def step(
-    function: Callable[_P, _R], *, name: str, description: str, retry_delays_s: list[float] = RETRY_DELAYS_S
+    function: Callable[_P, _R],
+    *,
+    name: str,
+    description: str,
+    describe: Callable[[_R], str],
+    retry_delays_s: list[float] = RETRY_DELAYS_S,
 ) -> Callable[_P, _R]:
     """The function as a task of the flow run it is called in; tried again while the database is away.
 
     Arguments and result may hold millions of rows: they stay in memory as they are, never hashed, stored, copied or
-    searched for futures.
+    searched for futures. What ``describe`` says of the result is the message of the task run and a line of the log.
     """
-    made: Task[..., _R] = task(
+
+    @wraps(function)
+    def described(*args: _P.args, **kwargs: _P.kwargs) -> State[_R]:
+        result = function(*args, **kwargs)
+        return Completed(message=describe(result), data=result)
+
+    made: Task[..., Any] = task(
         name=name,
         description=description,
         retries=len(retry_delays_s),
@@ -98,11 +107,13 @@ def step(
         retry_condition_fn=_database_was_away,
         cache_policy=NO_CACHE,
         persist_result=False,
-    )(_clear_errors(function))
+    )(_clear_errors(described))
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        result: _R = made(*map(quote, args), **{key: quote(value) for key, value in kwargs.items()})
+        # a task that returns a state returns it to its caller as well
+        state: Any = made(*map(quote, args), **{key: quote(value) for key, value in kwargs.items()})
+        result: _R = state.result()
         return result
 
     return call

@@ -35,7 +35,12 @@ DOCUMENTS = (
 )
 
 #: documents that only name files: their commands are for a server with extensions, or for a scheduler
-OTHER_DOCUMENTS = ("docs/delivery_in_database.md", "docs/scheduling.md", "docs/differences_from_the_plan.md")
+OTHER_DOCUMENTS = (
+    "docs/delivery_in_database.md",
+    "docs/scheduling.md",
+    "docs/prefect.md",
+    "docs/differences_from_the_plan.md",
+)
 
 #: commands that the test run itself is made of
 _MAKE = {"make demo", "make test"}

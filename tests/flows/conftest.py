@@ -107,6 +107,8 @@ def prefect_server() -> Iterator[PrefectServer]:
     environment = inherited | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # a server that serves no UI knows no address of one for its messages
+        "PREFECT_UI_URL": url.removesuffix("/api"),
         "DO_NOT_TRACK": "1",
     }
     command = [
@@ -216,3 +218,14 @@ def no_deployments_left(prefect_client: Any) -> Iterator[None]:
     for deployment in prefect_client.read_deployments():
         if deployment.id not in before:
             prefect_client.delete_deployment(deployment.id)
+    for pool in prefect_client.read_work_pools():
+        if pool.name == "pggit-analytics":
+            prefect_client.delete_work_pool(pool.name)
+
+
+@pytest.fixture
+def no_automations_left(prefect_client: Any) -> Iterator[None]:
+    """The session's server has no automations afterwards."""
+    yield
+    for automation in prefect_client.read_automations():
+        prefect_client.delete_automation(automation.id)

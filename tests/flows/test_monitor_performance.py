@@ -57,12 +57,12 @@ def test_a_flow_run_its_tasks_its_artifacts_and_its_row_in_analysis_runs_agree(
         f"slower operations: 2, groups slow together: 1, single slow calls: 2; timings read: {TIMINGS:,}, "
         "alerts opened: 0; run 1"
     )
-    assert sorted(run.name.rpartition("-")[0] for run in task_runs(prefect_client, flow_run_id, 4)) == [
-        "correlate",
-        "detect",
-        "extract",
-        "write-back",
-    ]
+    assert {run.name.rpartition("-")[0]: run.state.message for run in task_runs(prefect_client, flow_run_id, 4)} == {
+        "extract": f"{TIMINGS:,} timings since 2026-02-23 12:00 UTC",
+        "detect": "slower operations: 2, anomalies: 2, operations over their threshold: 0",
+        "correlate": "correlated pairs: 1",
+        "write-back": f"result rows written: {FOUND}, deleted: 0, alerts opened: 0, messages queued: 0",
+    }
     assert rows(slow_database, RUNS) == [(str(flow_run_id), "SUCCESS", AS_OF, TIMINGS, FOUND, None)]
     shown = artifacts(prefect_client, flow_run_id)
     assert set(shown) == {"slow-operations", "slow-groups", "performance-summary"}
@@ -155,7 +155,7 @@ def test_a_step_is_tried_again_only_while_the_database_is_away(prefect_client: A
         with database.connect() as connection:
             return len(connection.execute("SELECT FROM no_such_table" if len(tried) == 3 else "SELECT").fetchall())
 
-    step = flow_runs.step(connect, name="connect", description="", retry_delays_s=[0.0, 0.0, 0.0])
+    step = flow_runs.step(connect, name="connect", description="", describe=str, retry_delays_s=[0.0, 0.0, 0.0])
 
     @flow(persist_result=False)
     def tries(number: int) -> int:
@@ -183,7 +183,7 @@ def test_a_flow_whose_database_stays_away_fails_with_its_one_line(prefect_client
         with Database("postgresql://someone:hunter2@127.0.0.1:1/nowhere").connect():
             pass
 
-    step = flow_runs.step(connect, name="connect", description="", retry_delays_s=[0.0])
+    step = flow_runs.step(connect, name="connect", description="", describe=str, retry_delays_s=[0.0])
 
     @flow(persist_result=False)
     def unreachable() -> State[None]:
@@ -192,6 +192,10 @@ def test_a_flow_whose_database_stays_away_fails_with_its_one_line(prefect_client
     state = unreachable(return_state=True)
     message = prefect_client.read_flow_run(state.state_details.flow_run_id).state.message
     assert message.startswith("cannot reach 127.0.0.1:1/nowhere: ")
+    # once for the try that is repeated, and once in each state
+    log = wait_for_logs(prefect_client, state.state_details.flow_run_id)
+    assert not [text for text in log if "Traceback" in text or "exhausted" in text]
+    assert len([text for text in log if "Retry 1/1 will start" in text]) == 1
     with pytest.raises(DatabaseUnavailable):
         unreachable()
 
@@ -208,7 +212,7 @@ def test_errors_of_other_libraries_are_stored_without_their_text(
     def connect() -> None:
         raise RuntimeError(f"bad address postgresql://someone:{secret}@db/x")
 
-    step = flow_runs.step(connect, name="connect", description="")
+    step = flow_runs.step(connect, name="connect", description="", describe=str)
 
     @flow(persist_result=False)
     def broken() -> State[None]:
