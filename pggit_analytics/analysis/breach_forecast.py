@@ -129,10 +129,7 @@ def _percentile(levels: Levels, place: int) -> tuple[float, float]:
     The error is from the distance between the quantiles one binomial standard deviation beside it (Woodruff 1952).
     """
     grid = levels.grid
-    calls = grid.calls_of(place)
-    cell = grid.cell[calls] - place * grid.cells
-    course = levels.season[place] + levels.lasting[place]
-    rest = (grid.log_us[calls] - course[cell])[~levels.is_passing[place, cell]]
+    rest = levels.residuals(place)[~grid.runs[place].at_calls(levels.is_passing[place])]
     beside = math.sqrt(PERCENTILE * (1 - PERCENTILE) / rest.size)
     low, middle, high = np.quantile(rest, [PERCENTILE - beside, PERCENTILE, min(1.0, PERCENTILE + beside)])
     return float(middle), float(high - low) / 2

@@ -1,21 +1,41 @@
-"""Calls in order of operation and time, and their robust means over cells of time: what the engine computes on."""
+"""The cells of time that calls fall into, and their robust means over cells: what the engine computes on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pggit_analytics.analysis.ordered_calls import Calls, Floats, Ints, microseconds, ordered_calls
+from pggit_analytics.analysis.windows import between
 from pggit_analytics.errors import InvalidArgument
-from pggit_analytics.frames import INSTANT
 
-Floats = NDArray[np.float64]
-#: positions, counts, and instants in microseconds since 1970-01-01 UTC
-Ints = NDArray[np.int64]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "HUBER",
+    "LEAST_SPREAD",
+    "LONGEST",
+    "MINUTE",
+    "MOST_CELLS",
+    "CallGrid",
+    "CellMeans",
+    "Flags",
+    "Floats",
+    "Ints",
+    "Runs",
+    "call_grid",
+    "cell_means",
+    "scatter",
+    "spreads",
+]
+
 Flags = NDArray[np.bool_]
+Number = TypeVar("Number", np.float64, np.bool_)
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -37,20 +57,38 @@ _MEDIAN_DIFFERENCE = 0.953873
 
 
 @dataclass(frozen=True, slots=True)
-class CallGrid:
+class Runs:
+    """The calls of one operation that fall into the same cell follow each other: the cells that have calls."""
+
+    #: ascending; of each its first call, counted from the operation's first, and the number of its calls
+    cell: Ints
+    first: Ints
+    count: Ints
+
+    @classmethod
+    def of(cls, at: Ints, start: int, width: int) -> Runs:
+        """The runs of instants in order, in cells of this width."""
+        cell = (at - start) // width
+        first = np.flatnonzero(np.diff(cell, prepend=-1))
+        return cls(cell[first], first, np.diff(first, append=cell.size))
+
+    def at_calls(self, of_cells: NDArray[Number]) -> NDArray[Number]:
+        """The value of its cell for each call."""
+        return np.asarray(np.repeat(of_cells[self.cell], self.count))
+
+    def sums(self, of_calls: Floats) -> Floats:
+        """The sum over the calls of each of these cells."""
+        return np.add.reduceat(of_calls, self.first)
+
+
+@dataclass(frozen=True, slots=True)
+class CallGrid(Calls):
     """Calls sorted by operation and time, and the cells of time they fall into."""
 
-    #: names, ascending
-    operations: tuple[str, ...]
-    #: of each call: position of its operation, instant it ended, natural logarithm of its microseconds, metric_id
-    operation: Ints
-    at: Ints
+    #: of each call: natural logarithm of its microseconds
     log_us: Floats
-    metric_id: Ints
-    #: of each operation its first call, and the number of calls
-    first: Ints
-    #: of each call: operation x cells + cell
-    cell: Ints
+    #: of each operation its cells that have calls
+    runs: tuple[Runs, ...]
     #: instant of the first cell, its width, and how many there are
     start: int
     width: int
@@ -71,19 +109,22 @@ class CallGrid:
         """The middle of each cell."""
         return self.start + self.width * np.arange(self.cells) + self.width // 2
 
-    def calls_of(self, operation: int) -> slice:
-        """Where the calls of an operation are."""
-        return slice(int(self.first[operation]), int(self.first[operation + 1]))
+    def cells_of(self, operation: int) -> Ints:
+        """The cell of each call of an operation."""
+        return (self.at[self.calls_of(operation)] - self.start) // self.width
+
+    def counts(self) -> Floats:
+        """(operation, cell): the number of calls."""
+        found = np.zeros((len(self.operations), self.cells))
+        for row, runs in zip(found, self.runs, strict=True):
+            row[runs.cell] = runs.count
+        return found
 
     def block_sums(self, of_cells: Floats, per: int) -> Floats:
         """Sums over blocks of ``per`` cells, (operation, block); the last block may have fewer."""
         blocks = -(-self.cells // per)
         padded = np.pad(of_cells, ((0, 0), (0, blocks * per - self.cells)))
         return np.asarray(padded.reshape(len(of_cells), blocks, per).sum(axis=2))
-
-    def at_calls(self, of_cells: Floats) -> Floats:
-        """A value of (operation, cell) for each call."""
-        return np.asarray(of_cells.ravel()[self.cell])
 
 
 def call_grid(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime, lookback: timedelta) -> CallGrid:
@@ -102,29 +143,22 @@ def call_grid(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime, lookback: t
     """
     if not timedelta(hours=1) <= lookback <= LONGEST:
         raise InvalidArgument(f"lookback is {lookback}, expected at least 1 hour and at most {LONGEST.days} days")
-    rows = metrics.lazy().filter(pl.col("created_at").is_between(as_of - lookback, as_of)).collect()
-    end = int(pl.Series([as_of], dtype=INSTANT).dt.epoch("us").item())
-    begin = end - lookback // timedelta(microseconds=1)
+    calls = ordered_calls(between(metrics, as_of - lookback, as_of))
+    end = microseconds(as_of)
+    begin = microseconds(as_of - lookback)
     width = next(width for width in _WIDTHS if (end - begin) // width < MOST_CELLS)
     start = begin - begin % HOUR
-    names = rows["operation_type"].unique().sort()
-    operation = rows["operation_type"].cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
-    at = rows["created_at"].dt.epoch("us").to_numpy()
-    # one number to sort by: an instant since the start takes 52 of its bits, which is 142 years
-    order = np.argsort((operation << 52) | (at - start), kind="stable")
-    operation, at = operation[order], at[order]
-    cells = int((end - start) // width) + 1
     return CallGrid(
-        operations=tuple(names.to_list()),
-        operation=operation,
-        at=at,
-        log_us=np.log(np.maximum(rows["duration_us"].to_numpy()[order], _LEAST_US)),
-        metric_id=rows["metric_id"].to_numpy()[order],
-        first=np.searchsorted(operation, np.arange(names.len() + 1)),
-        cell=operation * cells + (at - start) // width,
-        start=int(start),
+        operations=calls.operations,
+        first=calls.first,
+        at=calls.at,
+        duration_us=calls.duration_us,
+        metric_id=calls.metric_id,
+        log_us=np.log(np.maximum(calls.duration_us, _LEAST_US)),
+        runs=tuple(Runs.of(calls.at[calls.calls_of(place)], start, width) for place in range(len(calls.operations))),
+        start=start,
         width=width,
-        cells=cells,
+        cells=(end - start) // width + 1,
         end=end,
     )
 
@@ -163,15 +197,20 @@ def cell_means(grid: CallGrid, spread: Floats) -> CellMeans:
         grid: the calls.
         spread: of each operation, `spreads`.
     """
-    table = pl.DataFrame({"cell": grid.cell, "x": grid.log_us})
-    medians = table.group_by("cell", maintain_order=True).agg(pl.col("x").median().alias("m"), pl.len().alias("n"))
-    shape = (len(grid.operations), grid.cells)
-    value, count = np.zeros(shape), np.zeros(shape)
-    filled = medians["cell"].to_numpy()
-    value.ravel()[filled], count.ravel()[filled] = medians["m"].to_numpy(), medians["n"].to_numpy()
-    bound = HUBER * spread[grid.operation]
-    psi = grid.log_us - grid.at_calls(value)
-    np.clip(psi, -bound, bound, out=psi)
-    sums = np.bincount(grid.cell, psi, minlength=value.size).reshape(shape)
-    value += np.divide(sums, count, out=np.zeros(shape), where=count > 0)
+    value, count = _cell_medians(grid), grid.counts()
+    for place, runs in enumerate(grid.runs):
+        psi = grid.log_us[grid.calls_of(place)] - runs.at_calls(value[place])
+        bound = HUBER * spread[place]
+        np.clip(psi, -bound, bound, out=psi)
+        value[place, runs.cell] += runs.sums(psi) / runs.count
     return CellMeans(value, count)
+
+
+def _cell_medians(grid: CallGrid) -> Floats:
+    """(operation, cell): the median of the log durations, 0 where there is no call."""
+    counts = np.concatenate([np.zeros(0, dtype=np.int64), *(runs.count for runs in grid.runs)])
+    run = pl.Series(np.repeat(np.arange(counts.size, dtype=np.int32), counts)).set_sorted()
+    calls = pl.DataFrame({"run": run, "x": grid.log_us})
+    found = np.zeros((len(grid.operations), grid.cells))
+    found[grid.counts() > 0] = calls.group_by("run", maintain_order=True).agg(pl.col("x").median())["x"].to_numpy()
+    return found

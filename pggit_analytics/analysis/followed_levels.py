@@ -96,9 +96,10 @@ class Levels:
     models: tuple[Model, ...]
     episodes: tuple[Episode, ...]
 
-    def residuals(self) -> Floats:
-        """Of each call: log duration less season and lasting level."""
-        return self.grid.log_us - self.grid.at_calls(self.season + self.lasting)
+    def residuals(self, operation: int) -> Floats:
+        """Of each call of an operation: log duration less season and lasting level."""
+        grid, course = self.grid, self.season[operation] + self.lasting[operation]
+        return np.asarray(grid.log_us[grid.calls_of(operation)] - grid.runs[operation].at_calls(course))
 
 
 def operation_levels(

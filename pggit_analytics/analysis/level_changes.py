@@ -160,7 +160,7 @@ def _onset(levels: Levels, place: int, border: int) -> tuple[int, int, int]:
     """The first call at the new level, and the calls between which it may be."""
     grid, model = levels.grid, levels.models[place]
     calls, spread = grid.calls_of(place), levels.spread[place]
-    cell = grid.cell[calls] - place * grid.cells
+    cell = grid.cells_of(place)
     sides = model.borders[border - 1 : border + 2]
     low, high = (sides[:-1] + sides[1:]) // 2
     if model.is_rare:

@@ -86,8 +86,7 @@ def level_models(
         places: the operations that values and precision are of; all by default.
     """
     places = np.arange(len(grid.operations)) if places is None else places
-    count = np.bincount(grid.cell, minlength=season.size).reshape(season.shape)[places]
-    calls = np.where(precision > 0, count, 0).sum(axis=1)
+    calls = np.where(precision > 0, grid.counts()[places], 0.0).sum(axis=1)
     borders = optimal_partitions(values, precision, np.full(len(values), PENALTY))
     return tuple(
         _rare_model(grid, int(place), season[place], precision[row])
@@ -207,7 +206,7 @@ def largest_gain_p(gain: float, count: int, trimmed: float = 0.02) -> float:
 def _rare_model(grid: CallGrid, place: int, season: Floats, precision: Floats) -> Model:
     """One step between two calls, or none."""
     calls = grid.calls_of(place)
-    cells = grid.cell[calls] - place * grid.cells
+    cells = grid.cells_of(place)
     is_used = precision[cells] > 0
     x, cells = (grid.log_us[calls] - season[cells])[is_used], cells[is_used]
     spread = scatter(x)
@@ -250,10 +249,15 @@ def permuted_step(x: Floats, spread: float) -> tuple[int, float]:
     return border, p
 
 
-def passes(p: Floats, share: float) -> Flags:
-    """Which hypotheses to reject so that on average at most this share is true (Benjamini and Hochberg 1995)."""
-    if not p.size:
-        return np.zeros(0, dtype=np.bool_)
-    order = np.argsort(p)
-    passes = np.flatnonzero(p[order] <= share * np.arange(1, p.size + 1) / p.size)
-    return np.asarray(p <= (p[order][passes[-1]] if passes.size else -1.0))
+def passes(p: Floats, share: float, tests: int | None = None) -> Flags:
+    """Which hypotheses to reject so that on average at most this share is true (Benjamini and Hochberg 1995).
+
+    Args:
+        p: of the hypotheses.
+        share: of wrong ones among those rejected.
+        tests: how many hypotheses there are, if those with a p above the share are left out; None = all are there.
+    """
+    # the others have no influence, and of many calls nearly all are others
+    small = np.sort(p[p <= share])
+    kept = np.flatnonzero(small <= share * np.arange(1, small.size + 1) / (tests or p.size))
+    return np.asarray(p <= (small[kept[-1]] if kept.size else -1.0))

@@ -52,12 +52,12 @@ def scatter_changes(levels: Levels) -> list[ScatterChange]:
 
 def _log_distances(levels: Levels) -> tuple[Floats, Floats]:
     """Means of the logarithms of distances over (operation, cell), less the operation's mean; and their precision."""
-    grid = levels.grid
-    distance = np.abs(levels.residuals()) / levels.spread[grid.operation]
-    np.log(np.clip(distance, _NEAREST, _FARTHEST, out=distance), out=distance)
-    shape = levels.precision.shape
-    count = np.bincount(grid.cell, minlength=levels.precision.size).reshape(shape) * (levels.precision > 0)
-    total = np.bincount(grid.cell, distance, minlength=levels.precision.size).reshape(shape)
+    grid, shape = levels.grid, levels.precision.shape
+    count, total = grid.counts() * (levels.precision > 0), np.zeros(shape)
+    for place, runs in enumerate(grid.runs):
+        distance = np.abs(levels.residuals(place)) / levels.spread[place]
+        np.log(np.clip(distance, _NEAREST, _FARTHEST, out=distance), out=distance)
+        total[place, runs.cell] = runs.sums(distance)
     values = np.divide(total, count, out=np.zeros(shape), where=count > 0)
     precision = count / _LOG_VARIANCE
     values -= (precision * values).sum(axis=1, keepdims=True) / np.maximum(precision.sum(axis=1, keepdims=True), 1e-12)

@@ -224,7 +224,7 @@ def _measured(grid: CallGrid, levels: SharedLevels, group: Group, episodes: list
     peaks: list[list[Floats]] = [[] for _ in episodes]
     for row, member in enumerate(group.members):
         of_member = grid.calls_of(member)
-        at, distance = grid.at[of_member], distances(grid, levels.path, of_member)
+        at, distance = grid.at[of_member], distances(grid, levels.path, member)
         spent = np.exp(grid.log_us[of_member])
         beyond = spent - spent / np.exp(distance)
         for column, episode in enumerate(episodes):

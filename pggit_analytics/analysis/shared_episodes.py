@@ -173,10 +173,9 @@ def _minutes(levels: SharedLevels, grid: CallGrid, members: Ints) -> _Minutes:
     cells = int((grid.end - grid.start) // MINUTE) + 1
     count, total = np.zeros((members.size, cells)), np.zeros((members.size, cells))
     for row, member in enumerate(members):
-        calls = grid.calls_of(int(member))
         bound = CLIP * float(np.sqrt(levels.variance[member]))
-        distance = np.clip(distances(grid, levels.path, calls), -bound, bound)
-        place = (grid.at[calls] - grid.start) // MINUTE
+        distance = np.clip(distances(grid, levels.path, int(member)), -bound, bound)
+        place = (grid.at[grid.calls_of(int(member))] - grid.start) // MINUTE
         count[row] = np.bincount(place, minlength=cells)
         total[row] = np.bincount(place, distance, minlength=cells)
     return _Minutes(count, total, levels.variance[members])

@@ -15,13 +15,12 @@ Single calls count up to 3 spreads from the path (winsorised; Tukey 1962), so th
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from pggit_analytics.analysis.call_grid import HOUR, MINUTE, CallGrid, Flags, Floats, Ints
+from pggit_analytics.analysis.call_grid import HOUR, MINUTE, CallGrid, Flags, Floats, Runs
 from pggit_analytics.analysis.expected_levels import running_median
 
 #: width of a cell
@@ -84,36 +83,29 @@ def shared_levels(grid: CallGrid, spread: Floats) -> SharedLevels:
         spread: of each operation, `call_grid.spreads`.
     """
     path = own_paths(grid)
-    place = _places(grid, path.shape[1])
-    distance = grid.log_us - path.ravel()[place]
-    bound = CLIP * spread[grid.operation]
-    np.clip(distance, -bound, bound, out=distance)
-    count, total = _summed(place, None, path.shape), _summed(place, distance, path.shape)
-    np.multiply(distance, distance, out=distance)
-    squares = _summed(place, distance, path.shape)
+    count, total, squares = np.zeros_like(path), np.zeros_like(path), np.zeros_like(path)
+    for place in range(len(path)):
+        calls = grid.calls_of(place)
+        runs = Runs.of(grid.at[calls], grid.start, CELL)
+        bound = CLIP * spread[place]
+        distance = np.clip(grid.log_us[calls] - runs.at_calls(path[place]), -bound, bound)
+        count[place, runs.cell] = runs.count
+        total[place, runs.cell] = runs.sums(distance)
+        squares[place, runs.cell] = runs.sums(distance * distance)
     variance = _within_variance(count, total, squares, spread)
     return SharedLevels(grid.operations, grid.start, count, total, variance, path)
 
 
-def _summed(place: Ints, values: Floats | None, shape: tuple[int, ...]) -> Floats:
-    """Sums of the values at each place of this shape; numbers of them for None."""
-    return np.bincount(place, values, minlength=math.prod(shape)).reshape(shape).astype(np.float64, copy=False)
-
-
-def _places(grid: CallGrid, cells: int, calls: slice = slice(None)) -> Ints:
-    """operation x cells + cell of each call."""
-    return np.asarray(grid.operation[calls] * cells + (grid.at[calls] - grid.start) // CELL)
-
-
-def distances(grid: CallGrid, path: Floats, calls: slice = slice(None)) -> Floats:
-    """How far the logarithms of calls are above the path.
+def distances(grid: CallGrid, path: Floats, operation: int) -> Floats:
+    """How far the logarithms of an operation's calls are above its path.
 
     Args:
         grid: the calls.
         path: (operation, cell), `own_paths`.
-        calls: which of them.
+        operation: position.
     """
-    return np.asarray(grid.log_us[calls] - path.ravel()[_places(grid, path.shape[1], calls)], dtype=np.float64)
+    calls = grid.calls_of(operation)
+    return np.asarray(grid.log_us[calls] - path[operation, (grid.at[calls] - grid.start) // CELL], dtype=np.float64)
 
 
 def own_paths(grid: CallGrid) -> Floats:
@@ -122,8 +114,10 @@ def own_paths(grid: CallGrid) -> Floats:
     It is the median of all hours for operations with calls in few hours.
     """
     hours, shape = int((grid.end - grid.start) // HOUR) + 1, len(grid.operations)
-    place = grid.operation * hours + (grid.at - grid.start) // HOUR
-    count, total = _summed(place, None, (shape, hours)), _summed(place, grid.log_us, (shape, hours))
+    total = np.zeros((shape, grid.cells))
+    for place, runs in enumerate(grid.runs):
+        total[place, runs.cell] = runs.sums(grid.log_us[grid.calls_of(place)])
+    count, total = (grid.block_sums(values, grid.cells_in(1.0)) for values in (grid.counts(), total))
     mean = np.divide(total, count, out=np.full((shape, hours), np.nan), where=count > 0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)

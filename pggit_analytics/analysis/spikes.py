@@ -82,37 +82,85 @@ def slow_calls(levels: Levels) -> pl.DataFrame:
     Returns:
         `SLOW_CALLS`.
     """
-    grid = levels.grid
-    expected = grid.at_calls(levels.season + np.maximum(levels.local, levels.lasting))
-    x = grid.log_us - expected
-    is_far = x > math.log(LEAST_TIMES)
-    p = _chances(levels, x, is_far)
-    calls = np.maximum(np.diff(grid.first), 1).astype(np.float64)
-    weights = calls**-0.5 * x.size / max((calls**0.5).sum(), 1.0)
-    told = np.flatnonzero(passes(p / weights[grid.operation], FALSE_DISCOVERIES) & is_far)
-    names = pl.Series(grid.operations, dtype=pl.String).gather(grid.operation[told])
+    grid, found = levels.grid, _residuals(levels)
+    calls = np.diff(grid.first)
+    weights = calls**-0.5 * grid.at.size / max(float((calls**0.5).sum()), 1.0)
+    # p is 1 of all other calls
+    others = np.repeat(1 / weights, calls - np.bincount(found.operation, minlength=calls.size))
+    p = _chances(levels, found)
+    weighted = np.concatenate((p / weights[found.operation], others[others <= FALSE_DISCOVERIES]))
+    told = np.flatnonzero(passes(weighted, FALSE_DISCOVERIES, grid.at.size)[: p.size])
+    names = pl.Series(grid.operations, dtype=pl.String).gather(found.operation[told])
     return pl.DataFrame(
         {
             "operation_type": names,
-            "metric_id": grid.metric_id[told],
+            "metric_id": grid.metric_id[found.call[told]],
             "score": -np.log10(np.maximum(p[told], 1e-300)),
-            "times_expected": np.exp(x[told]),
+            "times_expected": np.exp(found.x[told]),
         },
         schema=SLOW_CALLS.columns,
     ).sort("operation_type", "metric_id")
 
 
-def _chances(levels: Levels, x: Floats, is_far: Flags) -> Floats:
-    """Of each call the probability of an ordinary one with at least its residual; 1 for those that are not far."""
-    grid = levels.grid
-    trains = (levels.trains & ~levels.is_passing).ravel()[grid.cell]
-    p = np.ones(x.size)
-    p[is_far] = _tails(levels, x, trains).chance(x[is_far], grid.operation[is_far])
-    far, count = _per_operation(levels, is_far & trains), _per_operation(levels, trains)
-    for place in np.flatnonzero(far > MOST_SPIKES + MOST_SHARE * count):
-        of = grid.calls_of(int(place))
-        own, slow = x[of][trains[of]], np.flatnonzero(is_far[of]) + of.start
-        p[slow] = np.maximum(p[slow], _own_tail(own, x[slow]))
+@dataclass(frozen=True, slots=True)
+class _Residuals:
+    """What is kept of the residuals: those of far calls, and of each operation what its tail is estimated from."""
+
+    #: of each far call: position, position of its operation, residual, and whether it may be learnt from
+    call: Ints
+    operation: Ints
+    x: Floats
+    trains: Flags
+    #: of each operation: calls that may be learnt from, sigma, where the tail begins, number and sum of the exceedances
+    count: Floats
+    sigma: Floats
+    begin: Floats
+    exceeding: Floats
+    total: Floats
+
+
+def _residuals(levels: Levels) -> _Residuals:
+    """One operation after the other, so that no more than the residuals of one are held."""
+    operations = len(levels.grid.operations)
+    count, sigma, begin, exceeding, total = (np.zeros(operations) for _ in range(5))
+    far: list[tuple[Ints, Floats, Flags]] = []
+    for place, start in enumerate(levels.grid.first[:-1]):
+        x, trains = _of_operation(levels, place)
+        at = np.flatnonzero(x > math.log(LEAST_TIMES))
+        far.append((at + start, x[at], trains[at]))
+        learnt = x if trains.all() else x[trains]
+        count[place], sigma[place] = learnt.size, _sigma(learnt, float(levels.spread[place]))
+        begin[place] = _tail_begin(learnt, float(sigma[place]))
+        above = learnt[learnt > begin[place]] - begin[place]
+        above = above[above <= _width(begin[place])]
+        exceeding[place], total[place] = above.size, above.sum()
+    nothing = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.bool_))
+    call, of_far, learnt_from = (np.concatenate(parts) for parts in zip(nothing, *far, strict=True))
+    operation = np.repeat(np.arange(operations), [at.size for at, _, _ in far])
+    return _Residuals(call, operation, of_far, learnt_from, count, sigma, begin, exceeding, total)
+
+
+def _of_operation(levels: Levels, operation: int) -> tuple[Floats, Flags]:
+    """Of each of its calls: the residual, and whether it may be learnt from."""
+    grid, runs = levels.grid, levels.grid.runs[operation]
+    expected = levels.season[operation] + np.maximum(levels.local[operation], levels.lasting[operation])
+    x = grid.log_us[grid.calls_of(operation)] - runs.at_calls(expected)
+    return x, runs.at_calls(levels.trains[operation] & ~levels.is_passing[operation])
+
+
+def _width(begin: Floats) -> Floats:
+    """How far the range of the tail reaches that is estimated from."""
+    return np.maximum(math.log(TAIL_TO) - begin, _LEAST_RANGE)
+
+
+def _chances(levels: Levels, found: _Residuals) -> Floats:
+    """Of each far call the probability of an ordinary one with at least its residual."""
+    p = _tails(found).chance(found.x, found.operation)
+    far = np.bincount(found.operation[found.trains], minlength=found.count.size)
+    for place in np.flatnonzero(far > MOST_SPIKES + MOST_SHARE * found.count):
+        x, trains = _of_operation(levels, int(place))
+        slow = found.operation == place
+        p[slow] = np.maximum(p[slow], _own_tail(x[trains], found.x[slow]))
     return p
 
 
@@ -145,23 +193,13 @@ def _own_tail(x: Floats, at: Floats) -> Floats:
     return np.asarray(count / x.size * np.exp(-np.maximum(at - tail[0], 0.0) / max(scale, 1e-6)), dtype=np.float64)
 
 
-def _tails(levels: Levels, x: Floats, trains: Flags) -> _Tails:
-    """Tails of residuals x of the calls that train."""
-    grid, operations = levels.grid, len(levels.grid.operations)
-    of_each = [grid.calls_of(place) for place in range(operations)]
-    sigma = np.array([_sigma(x[of][trains[of]], float(levels.spread[place])) for place, of in enumerate(of_each)])
-    begin = np.array([_tail_begin(x[of][trains[of]], s) for s, of in zip(sigma.tolist(), of_each, strict=True)])
-    width = np.maximum(math.log(TAIL_TO) - begin, _LEAST_RANGE)
-    above = x - begin[grid.operation]
-    in_tail = trains & (above > 0) & (above <= width[grid.operation])
-    count = _per_operation(levels, trains)
-    calls, total = _without_normal(
-        _per_operation(levels, in_tail), _per_operation(levels, in_tail, above[in_tail]), count, sigma, begin
-    )
+def _tails(found: _Residuals) -> _Tails:
+    width = _width(found.begin)
+    calls, total = _without_normal(found.exceeding, found.total, found.count, found.sigma, found.begin)
     scale = tail_scales(calls, total, width)
-    common = max(float(calls.sum()), 1.0) / max(float(count.sum()), 1.0)
-    share = (calls + _SHARE_CALLS) / (count + _SHARE_CALLS / common) / (1 - np.exp(-width / scale))
-    return _Tails(sigma, begin, share, scale)
+    common = max(float(calls.sum()), 1.0) / max(float(found.count.sum()), 1.0)
+    share = (calls + _SHARE_CALLS) / (found.count + _SHARE_CALLS / common) / (1 - np.exp(-width / scale))
+    return _Tails(found.sigma, found.begin, share, scale)
 
 
 def _tail_begin(x: Floats, sigma: float) -> float:
@@ -170,12 +208,6 @@ def _tail_begin(x: Floats, sigma: float) -> float:
     if (x > begin).sum() <= _LEAST_MODE + MOST_TAIL * x.size:
         return begin
     return float(np.quantile(x, 1 - MOST_TAIL))
-
-
-def _per_operation(levels: Levels, chosen: Flags, values: Floats | None = None) -> Floats:
-    """How many calls of each operation are chosen, or the sum of their values."""
-    found = np.bincount(levels.grid.operation[chosen], values, minlength=len(levels.grid.operations))
-    return np.asarray(found, dtype=np.float64)
 
 
 def _sigma(x: Floats, otherwise: float) -> float:

@@ -85,7 +85,7 @@ def test_distances_are_from_the_path_of_the_operation_called() -> None:
     grid = call_grid(metrics, AS_OF, timedelta(days=7))
     levels = shared_levels(grid, spreads(grid))
     for row in range(2):
-        assert np.median(distances(grid, levels.path, grid.calls_of(row))) == pytest.approx(0.0, abs=0.02)
+        assert np.median(distances(grid, levels.path, row)) == pytest.approx(0.0, abs=0.02)
 
 
 def test_what_most_operations_do_is_common_and_what_a_few_do_is_not() -> None:
