@@ -319,7 +319,7 @@ def _engine(frames: dict[str, pl.DataFrame], as_of: datetime) -> None:
         OPERATION_SETTINGS.empty(),
         Incidents(),
         as_of=as_of,
-        metrics=frames["metrics"],
+        metrics=found.calls,
         parents=found.parents.select("operation_type", "parent_type"),
     )
 

@@ -10,9 +10,11 @@ import polars as pl
 from pggit_analytics.analysis.breach_forecast import BREACH_FORECASTS, LIMITS, breach_forecasts
 from pggit_analytics.analysis.followed_levels import operation_levels
 from pggit_analytics.analysis.level_changes import EPISODES, LEVEL_CHANGES, level_changes, level_episodes
+from pggit_analytics.analysis.ordered_calls import Calls, ordered_calls
 from pggit_analytics.analysis.shared_causes import TRACE_PARENTS, trace_parents
 from pggit_analytics.analysis.shared_degradation import SharedDegradation, shared_degradation_of
 from pggit_analytics.analysis.spikes import SLOW_CALLS, slow_calls
+from pggit_analytics.frames import METRICS
 
 LOOKBACK = timedelta(days=7)
 
@@ -32,6 +34,8 @@ class EngineFindings:
     forecasts: pl.DataFrame = field(default_factory=BREACH_FORECASTS.empty)
     #: `shared_causes.TRACE_PARENTS`
     parents: pl.DataFrame = field(default_factory=TRACE_PARENTS.empty)
+    #: the calls of the window, in order
+    calls: Calls = field(default_factory=lambda: ordered_calls(METRICS.empty()))
 
 
 def engine_findings(
@@ -66,4 +70,5 @@ def engine_findings(
         shared=shared_degradation_of(levels.grid, levels.spread, parents),
         forecasts=breach_forecasts(levels, changes, LIMITS.empty() if limits is None else limits),
         parents=parents,
+        calls=levels.grid,
     )

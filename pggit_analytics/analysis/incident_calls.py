@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from pggit_analytics.analysis.incident_impact import Timings, measure_calls
+from pggit_analytics.analysis.incident_impact import Timed, Timings, measure_calls
 from pggit_analytics.analysis.incident_inputs import CALLS, LEVEL, SLOW_CALLS, Found, taken
 from pggit_analytics.analysis.incident_screens import Measured, Suppressed
+from pggit_analytics.frames import INSTANT
 
 #: slow calls of one operation further apart than this are two findings
 CALL_GAP = timedelta(hours=1)
@@ -37,7 +38,7 @@ def calls_found(
         .items()
     ):
         operation = str(key[0])
-        rows = of_operation.join(timings.of(operation), on="metric_id").sort("created_at", "metric_id")
+        rows = _timed(of_operation, timings.of(operation))
         spans = [(one.found.onset, one.found.ended_at or timings.as_of) for one in levels if _is_level(one, operation)]
         inside = _inside(rows, spans)
         if inside.any():
@@ -46,6 +47,14 @@ def calls_found(
             suppressed.append(Suppressed(operation, "calls", first, "part_of_incident", detail))
         found += [_finding(operation, chain, timings) for chain in _chains(rows.filter(~inside))]
     return found, suppressed
+
+
+def _timed(slow: pl.DataFrame, calls: Timed) -> pl.DataFrame:
+    """The slow calls of an operation with when they ended and what they took, by that instant."""
+    of_slow = calls.among(slow["metric_id"].to_numpy())
+    at, ms = pl.Series(of_slow.at).cast(INSTANT), of_slow.ms()
+    table = pl.DataFrame({"metric_id": of_slow.metric_id, "created_at": at, "duration_ms": ms})
+    return slow.join(table, on="metric_id").sort("created_at", "metric_id")
 
 
 def _is_level(one: Measured, operation: str) -> bool:
@@ -68,10 +77,10 @@ def _chains(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _finding(operation: str, chain: pl.DataFrame, timings: Timings) -> Measured:
-    took = chain["duration_us"].to_numpy()
+    took = chain["duration_ms"].to_numpy()
     first, last = chain["created_at"].to_list()[0], chain["created_at"].to_list()[-1]
     onset = first - timedelta(milliseconds=float(took[0]))
-    slowest = chain.sort(-pl.col("duration_us"), "metric_id")
+    slowest = chain.sort(-pl.col("duration_ms"), "metric_id")
     times = chain["times_expected"].to_numpy()
     found = Found(
         operation=operation,

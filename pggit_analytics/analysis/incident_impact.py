@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from pggit_analytics.analysis.incident_inputs import Found
+from pggit_analytics.analysis.ordered_calls import Calls, Floats, Ints, microseconds, ordered_calls
 
 #: "now" looks back so far at most
 LATEST = timedelta(hours=24)
 #: the loss per hour is that of so many hours at most, and at least of the shorter span
 RATE_SPAN, LEAST_RATE_SPAN = timedelta(hours=3), timedelta(minutes=15)
 _HOUR = timedelta(hours=1)
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +47,67 @@ class Impact:
         return (self.p50_now_ms or 0.0) * (1 - 1 / self.size_ratio)
 
 
-class Timings:
-    """The calls of some operations."""
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Calls of one operation, by the instant they ended."""
 
-    def __init__(self, metrics: pl.DataFrame | pl.LazyFrame, operations: frozenset[str], as_of: datetime) -> None:
+    #: microseconds since 1970-01-01 UTC
+    at: Ints
+    #: whole microseconds
+    duration_us: Ints
+    metric_id: Ints
+
+    @property
+    def size(self) -> int:
+        """How many calls there are."""
+        return int(self.at.size)
+
+    def ms(self) -> Floats:
+        """What they took, in milliseconds."""
+        # Polars multiplies by 0.001, and so are all other milliseconds made
+        return (pl.Series(self.duration_us) / 1000.0).to_numpy()
+
+    def among(self, metric_ids: Ints) -> Timed:
+        """Those of them with these metric_ids."""
+        sought = np.sort(metric_ids)
+        if not sought.size:
+            return Timed(self.at[:0], self.duration_us[:0], self.metric_id[:0])
+        is_one = sought[np.minimum(np.searchsorted(sought, self.metric_id), sought.size - 1)] == self.metric_id
+        return Timed(self.at[is_one], self.duration_us[is_one], self.metric_id[is_one])
+
+    def between(self, start: datetime | None, end: datetime | None) -> Timed:
+        """The calls that ended in [start, end)."""
+        first = 0 if start is None else int(np.searchsorted(self.at, microseconds(start)))
+        last = self.size if end is None else int(np.searchsorted(self.at, microseconds(end)))
+        return Timed(self.at[first:last], self.duration_us[first:last], self.metric_id[first:last])
+
+
+class Timings:
+    """The calls of all operations."""
+
+    def __init__(self, metrics: pl.DataFrame | pl.LazyFrame | Calls, as_of: datetime) -> None:
         """Read them once.
 
         Args:
-            metrics: `frames.METRICS`; what ended after ``as_of`` is not looked at.
-            operations: names.
+            metrics: `frames.METRICS`, or its calls in order; what ended after ``as_of`` is not looked at.
             as_of: with a time zone.
         """
-        until = metrics.lazy().filter(pl.col("created_at") <= as_of)
-        whole = until.select(pl.col("duration_us").sum(), pl.col("created_at").min()).collect().row(0)
+        if not isinstance(metrics, Calls):
+            metrics = ordered_calls(metrics.lazy().filter(pl.col("created_at") <= as_of))
         self.as_of = as_of
+        self._calls = metrics
+        self._place = {name: place for place, name in enumerate(metrics.operations)}
         #: of all operations together
-        self.spent_ms_per_hour = _rate(whole[0] / 1000, as_of - whole[1]) if whole[1] else 0.0
-        rows = (
-            until.filter(pl.col("operation_type").is_in(list(operations)))
-            .select("operation_type", "metric_id", "created_at", pl.col("duration_us") / 1000.0)
-            .sort("operation_type", "created_at", "metric_id")
-            .collect()
-        )
-        self._of = {str(key[0]): frame for key, frame in rows.partition_by("operation_type", as_dict=True).items()}
+        self.spent_ms_per_hour = 0.0
+        if metrics.at.size:
+            span = timedelta(microseconds=microseconds(as_of) - int(metrics.at.min()))
+            self.spent_ms_per_hour = _rate(int(metrics.duration_us.sum()) / 1000, span)
 
-    def of(self, operation: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-        """The calls that ended in [start, end): metric_id, created_at, duration_us (in milliseconds), by created_at."""
-        calls = self._of.get(operation)
-        if calls is None:
-            return pl.DataFrame(
-                schema={"metric_id": pl.Int64, "created_at": pl.Datetime("us", "UTC"), "duration_us": pl.Float64}
-            )
-        if start is not None:
-            calls = calls.filter(pl.col("created_at") >= start)
-        return calls if end is None else calls.filter(pl.col("created_at") < end)
+    def of(self, operation: str, start: datetime | None = None, end: datetime | None = None) -> Timed:
+        """The calls of an operation that ended in [start, end)."""
+        place = self._place.get(operation)
+        calls, where = self._calls, slice(0, 0) if place is None else self._calls.calls_of(place)
+        return Timed(calls.at[where], calls.duration_us[where], calls.metric_id[where]).between(start, end)
 
 
 def measure(found: Found, timings: Timings) -> Impact:
@@ -94,23 +119,25 @@ def measure(found: Found, timings: Timings) -> Impact:
     """
     end = found.ended_at
     during = timings.of(found.operation, found.onset, end)
-    before = timings.of(found.operation, None, min(found.onset_low, found.onset))["duration_us"]
+    before = timings.of(found.operation, None, min(found.onset_low, found.onset)).ms()
     until = end or timings.as_of
-    recent = during.filter(pl.col("created_at") >= until - LATEST)["duration_us"]
-    ratio = found.size_ratio if found.size_ratio is not None else _ratio(before, during["duration_us"])
-    lost = _lost(found, ratio, during, _quantile(before, 0.99))
+    recent = during.between(until - LATEST, None).ms()
+    p50_before, p99_before = _quantiles(before, 0.5, 0.99)
+    p50_now, p95_now, p99_now = _quantiles(recent, 0.5, 0.95, 0.99)
+    ratio = found.size_ratio if found.size_ratio is not None else _ratio(p50_before, during)
+    lost = _lost(found, ratio, during, p99_before)
     span = min(max(until - found.onset, LEAST_RATE_SPAN), RATE_SPAN)
-    latest = _total(lost[(during["created_at"] >= until - span).to_numpy()])
+    latest = _total(lost[during.size - during.between(until - span, None).size :])
     total = _total(lost)
     return Impact(
         size_ratio=ratio,
-        calls_before=before.len(),
-        calls=during.height,
-        p50_before_ms=_quantile(before, 0.5),
-        p99_before_ms=_quantile(before, 0.99),
-        p50_now_ms=_quantile(recent, 0.5),
-        p95_now_ms=_quantile(recent, 0.95),
-        p99_now_ms=_quantile(recent, 0.99),
+        calls_before=before.size,
+        calls=during.size,
+        p50_before_ms=p50_before,
+        p99_before_ms=p99_before,
+        p50_now_ms=p50_now,
+        p95_now_ms=p95_now,
+        p99_now_ms=p99_now,
         lost_ms=total,
         lost_ms_per_hour=_rate(latest, span) if end is None else _rate(total, max(end - found.onset, _HOUR)),
     )
@@ -124,32 +151,32 @@ def measure_calls(found: Found, timings: Timings, expected_ms: Floats, durations
         timings: holds its operation.
         expected_ms, durations_ms: of its calls.
     """
-    before = timings.of(found.operation, None, found.onset)["duration_us"]
-    took = pl.Series(durations_ms)
+    before = timings.of(found.operation, None, found.onset).ms()
     lost = _total(durations_ms - expected_ms)
     until = found.ended_at or timings.as_of
+    p50_before, p99_before = _quantiles(before, 0.5, 0.99)
+    p50_now, p95_now, p99_now = _quantiles(durations_ms, 0.5, 0.95, 0.99)
     return Impact(
         size_ratio=found.size_ratio or 1.0,
-        calls_before=before.len(),
-        calls=took.len(),
-        p50_before_ms=_quantile(before, 0.5),
-        p99_before_ms=_quantile(before, 0.99),
-        p50_now_ms=_quantile(took, 0.5),
-        p95_now_ms=_quantile(took, 0.95),
-        p99_now_ms=_quantile(took, 0.99),
+        calls_before=before.size,
+        calls=durations_ms.size,
+        p50_before_ms=p50_before,
+        p99_before_ms=p99_before,
+        p50_now_ms=p50_now,
+        p95_now_ms=p95_now,
+        p99_now_ms=p99_now,
         lost_ms=lost,
         lost_ms_per_hour=_rate(lost, max(until - found.onset, _HOUR)),
     )
 
 
-def _lost(found: Found, ratio: float, during: pl.DataFrame, usual_most: float | None) -> Floats:
+def _lost(found: Found, ratio: float, during: Timed, usual_most: float | None) -> Floats:
     if ratio <= 1 or found.family == "forecast":
-        return np.zeros(during.height)
-    duration = during["duration_us"].to_numpy()
-    slope = (found.settled_at - found.onset).total_seconds()
-    since = (during["created_at"].cast(pl.Int64) / 1e6 - found.onset.timestamp()).to_numpy()
-    reached = np.clip(since / slope, 0.0, 1.0) if slope > 0 else np.ones(during.height)
-    by_then = ratio**reached
+        return np.zeros(during.size)
+    duration = during.ms()
+    slope = microseconds(found.settled_at) - microseconds(found.onset)
+    since = during.at - microseconds(found.onset)
+    by_then = ratio ** np.clip(since / slope, 0.0, 1.0) if slope > 0 else np.full(during.size, ratio)
     capped = duration if usual_most is None else np.minimum(duration, usual_most * by_then)
     return np.asarray(capped * (1 - 1 / by_then), dtype=np.float64)
 
@@ -159,14 +186,20 @@ def _total(values: Floats) -> float:
     return float(np.sort(values).sum())
 
 
-def _ratio(before: pl.Series, during: pl.Series) -> float:
+def _ratio(old: float | None, during: Timed) -> float:
     """Of the medians; 1 where one of them is not known or 0."""
-    old, new = _quantile(before, 0.5), _quantile(during, 0.5)
+    (new,) = _quantiles(during.ms(), 0.5)
     return new / old if old and new else 1.0
 
 
-def _quantile(values: pl.Series, position: float) -> float | None:
-    return values.quantile(position, interpolation="linear")
+def _quantiles(values: Floats, *positions: float) -> list[float | None]:
+    """Linear between the two nearest values; None without values."""
+    if not values.size:
+        return [None] * len(positions)
+    at = (values.size - 1) * np.array(positions)
+    low, high = np.floor(at).astype(np.int64), np.ceil(at).astype(np.int64)
+    parted = np.partition(values, np.unique(np.concatenate((low, high))))
+    return [float(x) for x in parted[low] + (parted[high] - parted[low]) * (at - low)]
 
 
 def _rate(total: float, span: timedelta) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from pggit_analytics.analysis.incident_impact import Impact, Timings
@@ -210,11 +211,11 @@ def _cost_shift(one: Measured, kept: Sequence[Measured], settings: Settings, tim
         return None
     said = []
     for parent in parents:
-        before = timings.of(parent, None, found.onset_low)["duration_us"]
-        since = timings.of(parent, found.onset, found.ended_at)["duration_us"]
-        old, new = before.median(), since.median()
-        if min(before.len(), since.len()) < LEAST_CALLS or not isinstance(old, float) or not isinstance(new, float):
+        before = timings.of(parent, None, found.onset_low)
+        since = timings.of(parent, found.onset, found.ended_at)
+        if min(before.size, since.size) < LEAST_CALLS:
             return None
+        old, new = float(np.median(before.ms())), float(np.median(since.ms()))
         if new - old >= LEAST_OF_CHILD * one.impact.excess_ms:
             return None
         said.append(f"{parent} went from {old:.3g} to {new:.3g} ms")

@@ -36,7 +36,6 @@ from pggit_analytics.analysis.incident_inputs import (
     FORECAST,
     LEVEL,
     PARENTS,
-    SLOW_CALLS,
     Found,
     is_near,
     of_changes,
@@ -44,9 +43,9 @@ from pggit_analytics.analysis.incident_inputs import (
     of_forecasts,
     of_groups,
     of_member,
-    taken,
 )
 from pggit_analytics.analysis.incident_screens import Measured, Settings, Suppressed, Thresholds, screened
+from pggit_analytics.analysis.ordered_calls import Calls
 from pggit_analytics.frames import INCIDENT_OPERATIONS, INCIDENTS, SILENCES, SUPPRESSED
 
 __all__ = ["Incidents", "Thresholds", "find_incidents"]
@@ -99,7 +98,7 @@ def find_incidents(  # noqa: PLR0917
     previous: Incidents,
     *,
     as_of: datetime,
-    metrics: pl.DataFrame | pl.LazyFrame,
+    metrics: pl.DataFrame | pl.LazyFrame | Calls,
     silences: pl.DataFrame | None = None,
     parents: pl.DataFrame | None = None,
     thresholds: Thresholds | None = None,
@@ -114,7 +113,8 @@ def find_incidents(  # noqa: PLR0917
         settings: `frames.OPERATION_SETTINGS`.
         previous: the latest state of each incident before ``as_of``, also of those that ended within the window.
         as_of: end of the window, with a time zone.
-        metrics: `frames.METRICS` of the window, of all operations.
+        metrics: `frames.METRICS` of the window, of all operations; or its calls in order, which takes less time:
+            `engine_findings.EngineFindings.calls`.
         silences: `frames.SILENCES` that touch the window; None = none.
         parents: which operations are called within which (`incident_inputs.PARENTS`); None = not known.
         thresholds: what holds where an operation has no setting.
@@ -137,9 +137,7 @@ def find_incidents(  # noqa: PLR0917
     for group in shared:
         near = {one.operation for one in found if is_near(one, group, as_of)}
         found += [of_member(group, operation) for operation in sorted(group.members - near)]
-    names = {one.operation for one in found} | set(taken(SLOW_CALLS, slow_calls)["operation_type"])
-    names |= {parent for name in names for parent in known_settings.parents.get(name, ())}
-    timings = Timings(metrics, frozenset(names), as_of)
+    timings = Timings(metrics, as_of)
     run = _Run(as_of, window_start or as_of - WINDOW, known_settings, timings, scope)
     told, suppressed = screened([Measured(one, measure(one, timings)) for one in found], known_settings, timings)
     single, inside = calls_found(slow_calls, told, timings)
