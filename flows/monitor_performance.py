@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 
 from pggit_analytics import flow_runs, pipeline
 from pggit_analytics.pipeline import MonitorParameters, MonitorResult, Target
-from pggit_analytics.report.summary import Summary, markdown, milliseconds
+from pggit_analytics.report.summary import Summary, markdown, milliseconds, times
 
 extract = flow_runs.step(
     pipeline.gather,
@@ -31,6 +31,9 @@ correlate = flow_runs.step(
     name="correlate",
     description="Find operations that slow down in the same minutes",
     describe=lambda found: f"correlated pairs: {found.correlations.height}",
+)
+follow = flow_runs.step(
+    pipeline.follow, name="follow", description="Follow levels: lasting changes, episodes, slow calls, causes in common"
 )
 write_back = flow_runs.step(
     pipeline.apply,
@@ -96,26 +99,49 @@ def _monitor(target: Target, parameters: MonitorParameters) -> MonitorResult:
     record = pipeline.monitor_run(inputs, flow_run_id)
     with inputs.metrics, pipeline.recorded_failure(target, record):
         findings = correlate(inputs, parameters, detect(inputs, parameters))
-        written = write_back(target, inputs, parameters, findings, flow_run_id)
-    result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, written)
+        findings = follow(inputs, parameters, findings)
+        applied = write_back(target, inputs, parameters, findings, flow_run_id)
+    result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, applied)
     _publish(pipeline.summary(result))
     return result
 
 
 def _headline(result: MonitorResult) -> str:
-    summary, written = pipeline.summary(result), result.written
+    summary, told = pipeline.summary(result), result.applied.incidents_written
+    incidents = "" if summary.incidents is None else f"incidents: {len(summary.incidents)}, "
+    opened = result.written.alerts_opened + (told.alerts_opened if told else 0)
     return (
-        f"slower operations: {len(summary.slow_operations)}, groups slow together: {len(summary.slow_groups)}, "
-        f"single slow calls: {summary.slow_call_count}; timings read: {result.rows_read:,}, "
-        f"alerts opened: {written.alerts_opened}; run {written.run_id}"
+        f"{incidents}slower operations: {len(summary.slow_operations)}, "
+        f"groups slow together: {len(summary.slow_groups)}, single slow calls: {summary.slow_call_count}; "
+        f"timings read: {result.rows_read:,}, alerts opened: {opened}; run {result.written.run_id}"
     )
 
 
 def _publish(summary: Summary) -> None:
-    """The artifacts of the run: two tables and the summary as Markdown."""
+    """The artifacts of the run: three tables and the summary as Markdown."""
+    create_table_artifact(incidents(summary), key="incidents", description="What is wrong now, the worst first")
     create_table_artifact(slow_operations(summary), key="slow-operations", description="Operations slower than before")
     create_table_artifact(slow_groups(summary), key="slow-groups", description="Operations slow in the same minutes")
     create_markdown_artifact(markdown(summary), key="performance-summary", description="What got slow")
+
+
+def incidents(summary: Summary) -> list[dict[str, Any]]:
+    """One row per incident that is open, or news."""
+    return [
+        {
+            "operation": one.operation_type,
+            "severity": one.severity,
+            "what": one.what,
+            "p50 before": milliseconds(one.p50_before_ms),
+            "p50 now": milliseconds(one.p50_now_ms),
+            "change": times(one.size_ratio),
+            "since (UTC)": _minute(one.onset),
+            "until": _minute(one.ended_at) or one.state,
+            "lost an hour": milliseconds(one.lost_ms_per_hour),
+            "together with": ", ".join(one.others),
+        }
+        for one in summary.incidents or ()
+    ]
 
 
 def slow_operations(summary: Summary) -> list[dict[str, Any]]:

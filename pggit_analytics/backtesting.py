@@ -21,10 +21,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pggit_analytics.analysis.arguments import check_as_of
 from pggit_analytics.analysis.engine_findings import EngineFindings, engine_findings
-from pggit_analytics.analysis.incidents import LONG_OVER, WINDOW, Incidents, find_incidents
+from pggit_analytics.analysis.engine_incidents import engine_incidents
+from pggit_analytics.analysis.incidents import LONG_OVER, WINDOW, Incidents
 from pggit_analytics.errors import InvalidArgument
 from pggit_analytics.frames import INSTANT, SEVERITIES, FrameSchema
-from pggit_analytics.pipeline import Target
+from pggit_analytics.pipeline import Target, within
 from pggit_analytics.postgres.extract import extract_metrics
 from pggit_analytics.postgres.extract_wishes import Wishes, default_span, extract_wishes
 from pggit_analytics.report.shown import Shown
@@ -189,7 +190,7 @@ def replay(
     """
     known, said, events = Incidents(), _Said(), []
     for run, as_of in enumerate(moments):
-        window = _window(metrics, as_of)
+        window = within(metrics, as_of)
         found = find(as_of) if find else findings_at(metrics, wishes, as_of)
         latest = _incidents(window, found, known, wishes, as_of)
         known = _with(known, latest, as_of)
@@ -200,7 +201,7 @@ def replay(
 
 def findings_at(metrics: pl.DataFrame | pl.LazyFrame, wishes: Wishes, as_of: datetime) -> EngineFindings:
     """What the detectors find in the window that ends at this moment; nothing of operations nobody watches."""
-    window = _window(metrics, as_of)
+    window = within(metrics, as_of)
     if wishes.untracked:
         window = window.filter(~pl.col("operation_type").is_in(wishes.untracked))
     limits = wishes.settings.select("operation_type", "sla_ms").drop_nulls()
@@ -231,27 +232,17 @@ def summary(
     return Summary(pages.height, pages.filter(pl.col("severity") == "CRITICAL").height, days, int(names))
 
 
-def _window(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime) -> pl.DataFrame | pl.LazyFrame:
-    """The rows that a run at this moment reads."""
-    return metrics.filter(pl.col("created_at") >= as_of - WINDOW, pl.col("created_at") <= as_of)
-
-
 def _incidents(
     window: pl.DataFrame | pl.LazyFrame, found: EngineFindings, known: Incidents, wishes: Wishes, as_of: datetime
 ) -> Incidents:
-    return find_incidents(
-        found.changes,
-        found.episodes,
-        found.slow_calls,
-        found.shared.groups,
-        found.forecasts,
-        wishes.settings,
+    return engine_incidents(
+        found,
         known,
         as_of=as_of,
         metrics=window,
+        settings=wishes.settings,
         # what people said later was not known then
         silences=wishes.silences.filter(pl.col("starts_at") <= as_of),
-        parents=found.parents.select("operation_type", "parent_type"),
         thresholds=wishes.thresholds,
     )
 

@@ -55,15 +55,21 @@ cli.add_command(tune)
 @click.option("--lookback-hours", type=int, help="Hours to look for outliers and correlations in [24].")
 @click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation; repeatable.")
 @click.option("--notify", is_flag=True, help="Raise alerts even for an old moment.")
+@click.option("--details", is_flag=True, help="Show what the plan's detectors found as well.")
 @common_options
 def analyze(
     invocation: Invocation,
+    *,
     as_of: datetime | None,
     lookback_hours: int | None,
     operations: tuple[str, ...],
     notify: bool,
+    details: bool,
 ) -> None:
-    """Find what got slow, write it to the result tables and raise alerts."""
+    """Find what got slow, write it to the result tables and raise alerts.
+
+    Incidents need all operations: with --operation only the plan's detectors look.
+    """
     from pggit_analytics.pipeline import MonitorParameters, monitor, summary
     from pggit_analytics.terminal import output, show_summary, steps
 
@@ -83,7 +89,7 @@ def analyze(
         invocation.print_json(_monitor_json(result))
         return
     console = output()
-    show_summary(summary(result), console)
+    show_summary(summary(result), console, details=details)
     console.print(f"\n{_what_was_written(result)}", markup=False)
 
 
@@ -400,25 +406,33 @@ Your own data: set PGGIT_DATABASE_URL, then pggit-analytics db deploy"""  # noqa
 
 
 def _what_was_written(result: MonitorResult) -> str:
-    written = result.written
+    written, told = result.written, result.applied.incidents_written
+    rows, gone, queued = written.rows_written, written.rows_deleted, written.messages_queued
+    opened = f"{written.alerts_opened} alerts opened"
+    if told is not None:
+        rows, gone, queued = rows + told.rows_written, gone + told.rows_deleted, queued + told.messages_queued
+        opened = f"{told.alerts_opened} incidents and {written.alerts_opened} other alerts opened"
     alerts = (
-        f"{written.alerts_opened} alerts opened, {written.messages_queued} messages queued"
+        f"{opened}, {queued} messages queued"
         if written.alerts_written
         else f"no alerts: {written.alerts_withheld_because}"
     )
-    return (
-        f"Run {written.run_id}: {written.rows_written} result rows written, {written.rows_deleted} removed; {alerts}."
-    )
+    return f"Run {written.run_id}: {rows} result rows written, {gone} removed; {alerts}."
 
 
 def _monitor_json(result: MonitorResult) -> dict[str, Any]:
     def rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
         return frame.to_dicts()
 
+    found, told = result.applied.incidents, result.applied.incidents_written
     return {
         "as_of": result.as_of,
         "rows_read": result.rows_read,
         "written": asdict(result.written),
+        "incidents": None if found is None else rows(found.incidents),
+        "incident_operations": None if found is None else rows(found.operations),
+        "suppressed": None if found is None else rows(found.suppressed),
+        "incidents_written": None if told is None else asdict(told),
         "anomalies": rows(result.findings.anomalies),
         "degradations": rows(result.findings.degradations),
         "correlations": rows(result.findings.correlations),

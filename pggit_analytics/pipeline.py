@@ -17,6 +17,9 @@ from pggit_analytics.analysis.detect_combined_anomalies import combine, combined
 from pggit_analytics.analysis.detect_correlated_degradation import detect_correlated_degradation
 from pggit_analytics.analysis.detect_performance_degradation import detect_performance_degradation
 from pggit_analytics.analysis.detect_threshold_exceeded import detect_threshold_exceeded
+from pggit_analytics.analysis.engine_findings import engine_findings
+from pggit_analytics.analysis.engine_incidents import engine_incidents
+from pggit_analytics.analysis.incidents import WINDOW, Incidents
 from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
 from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.config import Settings
@@ -33,10 +36,12 @@ from pggit_analytics.postgres.extract import (
     extract_operation_types,
 )
 from pggit_analytics.postgres.extract_dashboards import extract_dashboards
+from pggit_analytics.postgres.extract_engine import extract_limits, extract_trace_parents
 from pggit_analytics.postgres.parity_check import Comparison, compare
 from pggit_analytics.postgres.sources import Source, configured, native
 from pggit_analytics.postgres.write_back import Findings, RunRecord, WriteResult, record_failed_run, write_back
 from pggit_analytics.postgres.write_baselines import lock_baselines, write_baselines
+from pggit_analytics.postgres.write_incidents import IncidentsWritten, extract_incident_inputs, write_incidents
 from pggit_analytics.report.summary import Summary, summarise
 from pggit_analytics.version import __version__
 
@@ -111,6 +116,21 @@ class Inputs:
     baselines: pl.DataFrame
     #: `frames.OPERATION_TYPES`
     operation_types: pl.DataFrame
+    #: `breach_forecast.LIMITS`
+    limits: pl.DataFrame
+    #: `shared_causes.TRACE_PARENTS`
+    parents: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of the findings."""
+
+    #: the result rows of the plan's detectors, and their alerts
+    written: WriteResult
+    #: how the incidents stand now; None where the engine did not run
+    incidents: Incidents | None = None
+    incidents_written: IncidentsWritten | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +140,12 @@ class MonitorResult:
     as_of: datetime
     rows_read: int
     findings: Findings
-    written: WriteResult
+    applied: Applied
+
+    @property
+    def written(self) -> WriteResult:
+        """What the run wrote of the plan's detectors."""
+        return self.applied.written
 
     @property
     def slow_since(self) -> pl.DataFrame:
@@ -156,9 +181,11 @@ def monitor(
     with inputs.metrics, recorded_failure(target, monitor_run(inputs, flow_run_id)):
         progress(f"Looking for anomalies in {inputs.metrics.rows:,} timings")
         findings = correlate(inputs, parameters, detect(inputs, parameters))
+        progress("Looking for what changed, and for causes in common")
+        findings = follow(inputs, parameters, findings)
         progress("Writing the findings")
-        written = apply(target, inputs, parameters, findings, flow_run_id)
-    return MonitorResult(inputs.as_of, inputs.metrics.rows, findings, written)
+        applied = apply(target, inputs, parameters, findings, flow_run_id)
+    return MonitorResult(inputs.as_of, inputs.metrics.rows, findings, applied)
 
 
 def gather(target: Target, parameters: MonitorParameters) -> Inputs:
@@ -176,11 +203,13 @@ def gather(target: Target, parameters: MonitorParameters) -> Inputs:
     baselines = extract_baselines(target.database, as_of)
     # the longer of the two windows
     start = lookback(as_of, hours=24 * combined_days(parameters.lookback_hours))
+    limits = extract_limits(target.database)
+    parents = extract_trace_parents(target.database, target.source, as_of - WINDOW, as_of)
     # last, as it may leave files that only the caller closes
     metrics = extract_metrics(
         target.source_database, target.source, start=start, end=as_of, operations=parameters.operations
     )
-    return Inputs(as_of, now, start, metrics, baselines, operation_types)
+    return Inputs(as_of, now, start, metrics, baselines, operation_types, limits, parents)
 
 
 def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
@@ -219,12 +248,45 @@ def correlate(inputs: Inputs, parameters: MonitorParameters, findings: Findings)
     return replace(findings, correlations=correlations)
 
 
+def follow(inputs: Inputs, parameters: MonitorParameters, findings: Findings) -> Findings:
+    """The findings with what the engine finds; pure. Of a part of the operations it says nothing.
+
+    What operations do in common, and how much of all time one takes, is not known from a part of them.
+    """
+    if parameters.operations:
+        return findings
+    metrics = within(_watched(inputs, parameters), inputs.as_of)
+    return replace(
+        findings, engine=engine_findings(metrics, inputs.as_of, limits=inputs.limits, parents=inputs.parents)
+    )
+
+
+def within(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime) -> pl.DataFrame | pl.LazyFrame:
+    """The rows in the window of the engine, which ends at this moment."""
+    return metrics.filter(pl.col("created_at") >= as_of - WINDOW, pl.col("created_at") <= as_of)
+
+
 def apply(
     target: Target, inputs: Inputs, parameters: MonitorParameters, findings: Findings, flow_run_id: str | None
-) -> WriteResult:
-    """Write the run, its results and what follows from them, in one transaction."""
+) -> Applied:
+    """Write the run, its results, the incidents they make and what follows from them, in one transaction."""
+    run = monitor_run(inputs, flow_run_id)
     with target.database.connect() as connection:
-        return write_back(connection, findings, monitor_run(inputs, flow_run_id), notify=parameters.notify)
+        # takes the lock of alerts: from here on no other run can write, so the incidents known are the latest
+        written = write_back(connection, findings, run, notify=parameters.notify)
+        if findings.engine is None:
+            return Applied(written)
+        wishes = extract_incident_inputs(connection, inputs.as_of)
+        incidents = engine_incidents(
+            findings.engine,
+            wishes.previous,
+            as_of=inputs.as_of,
+            settings=wishes.settings,
+            silences=wishes.silences,
+            thresholds=wishes.thresholds,
+        )
+        told = write_incidents(connection, incidents, run, notify=parameters.notify, run_id=written.run_id)
+        return Applied(written, incidents, told)
 
 
 def monitor_run(inputs: Inputs, flow_run_id: str | None) -> RunRecord:
@@ -251,6 +313,7 @@ def summary(result: MonitorResult) -> Summary:
         correlations=findings.correlations,
         thresholds=findings.thresholds,
         slow_since=result.slow_since,
+        incidents=result.applied.incidents,
     )
 
 

@@ -23,7 +23,8 @@ from rich.text import Text
 from pggit_analytics.postgres.deploy import Deployment, DeploymentStatus
 from pggit_analytics.postgres.retention import Retention
 from pggit_analytics.postgres.rollback import Rollback
-from pggit_analytics.report.summary import Summary, milliseconds, uncertain_pairs
+from pggit_analytics.report.incident_lines import IncidentLine
+from pggit_analytics.report.summary import Summary, milliseconds, recorded, times, uncertain_pairs
 
 _STYLES = {"CRITICAL": "bold red", "WARNING": "yellow", "INFO": "cyan"}
 
@@ -59,17 +60,57 @@ def steps(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
         end_latest()
 
 
-def show_summary(summary: Summary, console: Console, *, rows: int = 8) -> None:
-    """The findings of one run."""
+def show_summary(summary: Summary, console: Console, *, rows: int = 8, details: bool = False) -> None:
+    """The findings of one run: the incidents, and what the plan's detectors found, in a line or (details) as tables.
+
+    Without incidents, since the engine did not run, the tables are shown.
+    """
     console.print(
         f"\n[bold]As of {summary.as_of:%Y-%m-%d %H:%M} UTC[/bold], {summary.rows_read:,} timings read", style="default"
     )
-    if not (summary.slow_operations or summary.slow_groups or summary.slow_calls or summary.over_threshold):
+    if summary.incidents is not None:
+        _show_incidents(summary.incidents, console, rows)
+        if not details:
+            if plain := recorded(summary):
+                console.print(Text(f"\nThe plan's detectors: {plain} (--details lists them)", style="dim"))
+            return
+    elif not (summary.slow_operations or summary.slow_groups or summary.slow_calls or summary.over_threshold):
         console.print("Nothing got slow.", style="green")
     _show_slow_operations(summary, console, rows)
     _show_groups(summary, console)
     _show_calls(summary, console, rows)
     _show_over_threshold(summary, console)
+
+
+def _show_incidents(incidents: tuple[IncidentLine, ...], console: Console, rows: int) -> None:
+    if not incidents:
+        console.print("Nothing got slow.", style="green")
+        return
+    table = _table("Incidents", "operation", "", "what", "since (UTC)", "until", ">lost per h")
+    for one in incidents[:rows]:
+        table.add_row(
+            _named(f"{one.operation_type} +{len(one.others)}" if one.others else one.operation_type, one.severity),
+            times(one.size_ratio),
+            one.what,
+            f"{one.onset:%d %b %H:%M}",
+            _until(one),
+            "" if one.ended_at else milliseconds(one.lost_ms_per_hour),
+        )
+    console.print(table)
+    _show_rest(len(incidents) - rows, console)
+    for one in (one for one in incidents[:rows] if one.others):
+        shared = f"; likely shared: {one.bottleneck}" if one.bottleneck else ""
+        first = f"; first was {one.first_mover}" if one.first_mover else ""
+        names = Text(f"{one.operation_type} with {', '.join(one.others)}", style="bold")
+        console.print(Text("  ").append(names).append(f"{first}{shared}"))
+
+
+def _until(one: IncidentLine) -> str:
+    if one.ended_at:
+        return f"{one.ended_at:%H:%M}" if one.ended_at.date() == one.onset.date() else f"{one.ended_at:%d %b %H:%M}"
+    if one.expected_breach_at:
+        return f"{one.expected_breach_at:%d %b %H:%M}"
+    return "gets worse" if one.state == "worsening" else "goes on"
 
 
 def _show_slow_operations(summary: Summary, console: Console, rows: int) -> None:

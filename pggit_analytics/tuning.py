@@ -166,7 +166,8 @@ def pages_by_sensitivity(
     # what the detectors find does not depend on the settings that are tried
     @cache
     def find(as_of: datetime) -> EngineFindings:
-        return findings_at(metrics, wishes, as_of)
+        # not their calls, which would be kept for every moment
+        return replace(findings_at(metrics, wishes, as_of), calls=EngineFindings().calls)
 
     pages: dict[float | None, dict[str, int]] = {}
     for number, sensitivity in enumerate(tried):

@@ -75,8 +75,11 @@ def empty_database(create_database) -> Database:
 
 @pytest.fixture(scope="session")
 def deployed_template(create_database) -> str:
+    """The plan's findings page in it: most tests of alerts and messages raise those. Others choose their source."""
     url = create_database()
     deploy(Database(url))
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE pggit.analytics_settings SET value = 'plan' WHERE name = 'alert_source'")
     return str(conninfo.conninfo_to_dict(url)["dbname"])
 
 

@@ -45,6 +45,7 @@ def engine_findings(
     lookback: timedelta = LOOKBACK,
     limits: pl.DataFrame | None = None,
     traces: pl.DataFrame | None = None,
+    parents: pl.DataFrame | None = None,
     incidents: pl.DataFrame | None = None,
 ) -> EngineFindings:
     """What the detectors find in ``[as_of - lookback, as_of]``.
@@ -55,6 +56,7 @@ def engine_findings(
         lookback: length of the window; a season is seen from two days on.
         limits: `breach_forecast.LIMITS`, the limits that must not be exceeded; None = none, and so no forecast.
         traces: metric_id, distributed_trace_id, distributed_trace_parent_id; None if there are none.
+        parents: `shared_causes.TRACE_PARENTS` where it is known already; None = as the traces say.
         incidents: `followed_levels.KNOWN_INCIDENTS`, which are not learnt from; None = none.
 
     Raises:
@@ -62,7 +64,8 @@ def engine_findings(
     """
     levels = operation_levels(metrics, as_of, lookback=lookback, incidents=incidents)
     changes = level_changes(levels)
-    parents = TRACE_PARENTS.empty() if traces is None else trace_parents(metrics, traces)
+    if parents is None:
+        parents = TRACE_PARENTS.empty() if traces is None else trace_parents(metrics, traces)
     return EngineFindings(
         changes=changes,
         episodes=level_episodes(levels),

@@ -1,8 +1,8 @@
 """Which findings have one cause, and which incident of an earlier run that is.
 
-Findings belong together when an operation has two that begin together (an episode that became a lasting step), when
-they are of the same episode of a group that shares a bottleneck, when several operations change within minutes (a
-release), or when slow calls of several operations began at the same moment.
+Findings belong together when an operation has two that begin together (an episode that became a lasting step) or an
+episode that comes back within hours, when they are of the same episode of a group that shares a bottleneck, when
+several operations change within minutes (a release), or when slow calls of several operations began at the same moment.
 
 An incident known from an earlier run is met again by a finding of the same family in one of its operations whose
 onset lies in its interval. What meets the same incident is one incident; of several incidents met by one cause the
@@ -23,6 +23,8 @@ from pggit_analytics.analysis.incident_screens import Measured
 COMMON_ONSET = timedelta(minutes=10)
 #: how far apart the starts of slow calls of several operations may be
 COMMON_CALLS = timedelta(seconds=30)
+#: an episode that comes back after this time is another one
+RECURRENCE = timedelta(hours=6)
 #: how far an onset may move beyond its interval from run to run
 SLACK = timedelta(minutes=15)
 
@@ -131,8 +133,17 @@ def _is_one(one: Found, two: Found) -> bool:
     if one.family == CALLS:
         return one.operation != two.operation and abs(one.onset - two.onset) <= COMMON_CALLS
     if one.operation == two.operation:
-        return one.onset_low <= two.onset_high and two.onset_low <= one.onset_high
+        begin_together = one.onset_low <= two.onset_high and two.onset_low <= one.onset_high
+        return begin_together or _comes_back(one, two)
     return abs(one.onset - two.onset) <= COMMON_ONSET
+
+
+def _comes_back(one: Found, two: Found) -> bool:
+    """Whether two episodes of one operation are the same thing again."""
+    if one.kind != "episode" or two.kind != "episode":
+        return False
+    first, second = sorted((one, two), key=lambda found: found.onset)
+    return first.ended_at is None or second.onset - first.ended_at <= RECURRENCE
 
 
 def matches(causes: Sequence[Cause], known: Sequence[Known]) -> list[Match]:
@@ -160,6 +171,14 @@ def _meets(cause: Cause, incident: Known) -> bool:
             one.found.onset_low - SLACK <= rows[one.found.operation]["onset_high"]
             and rows[one.found.operation]["onset_low"] - SLACK <= one.found.onset_high
         )
+        or _is_back(one.found, rows[one.found.operation], incident)
         for one in cause.findings
         if one.found.operation in rows
     )
+
+
+def _is_back(found: Found, row: dict[str, Any], incident: Known) -> bool:
+    """Whether an episode lies within those of the known incident, or follows the last of them closely."""
+    if found.kind != "episode" or row["kind"] != "episode" or found.onset < row["onset"]:
+        return False
+    return bool(found.onset - (row["ended_at"] or incident.row["last_found_at"]) <= RECURRENCE)

@@ -3,9 +3,9 @@
 Gather (`incident_inputs`, `incident_calls`), measure what users lose (`incident_impact`), leave out with a reason
 (`incident_screens`), join by cause and meet again what is known (`incident_causes`), and say how it stands:
 
-- recovered: all of its findings have ended; or so many runs in a row did not find it (`Thresholds.resolve_after_runs`);
-  or its onset leaves the window, where the level has become the usual one (``new_level``); or it turned out to be part
-  of another one (``merged``).
+- recovered: all of its findings have ended, episodes `QUIET` ago; or so many runs in a row did not find it
+  (`Thresholds.resolve_after_runs`); or its onset leaves the window, where the level has become the usual one
+  (``new_level``); or it turned out to be part of another one (``merged``).
 - worsening: an operation is at least `WORSE` times as slow as when the incident opened, one has joined since, or a
   drift has not settled.
 - open: otherwise.
@@ -54,6 +54,8 @@ __all__ = ["Incidents", "Thresholds", "find_incidents"]
 WORSE = 1.2
 #: a drift that reached its last level within this time may go on
 SETTLING = timedelta(hours=1)
+#: an episode that did not come back for this time is over
+QUIET = timedelta(hours=1)
 #: what ended so long ago is recorded, but told to nobody
 LONG_OVER = timedelta(hours=24)
 #: a breach so near is a WARNING
@@ -224,6 +226,8 @@ def _found(match: Match, run: _Run) -> list[_Stated]:
             if row["operation_type"] not in mains and run.scope is not None and row["operation_type"] not in run.scope
         ]
     row = _row(match.causes, mains, operations, lead, run)
+    if lead is not None and lead.is_open and _may_come_back(mains, run.as_of):
+        row |= {"state": "open", "ended_at": None, "ended_because": None}
     named = [one | {"incident_key": row["incident_key"]} for one in operations]
     if lead is None:
         row["evidence"] = evidence(row, named, _details(mains[row["operation_type"]].found, run.settings))
@@ -231,13 +235,45 @@ def _found(match: Match, run: _Run) -> list[_Stated]:
 
 
 def _mains(causes: Sequence[Cause]) -> dict[str, Measured]:
-    """Of each operation the finding that goes on, then the one that costs most."""
+    """Of each operation the finding that goes on, then the one that costs most; of episodes all together."""
     every = [one for cause in causes for one in cause.findings]
     every.sort(key=lambda one: (one.found.ended_at is not None, -one.impact.lost_ms, one.found.onset))
-    mains: dict[str, Measured] = {}
+    of_operation: dict[str, list[Measured]] = {}
     for one in every:
-        mains.setdefault(one.found.operation, one)
-    return mains
+        of_operation.setdefault(one.found.operation, []).append(one)
+    return {name: _with_returns(found) for name, found in of_operation.items()}
+
+
+def _with_returns(found: Sequence[Measured]) -> Measured:
+    """The first of an operation's findings; an episode began with the first of them, and their losses add up."""
+    main = found[0]
+    episodes = [one for one in found if one.found.kind == "episode"]
+    if main.found.kind != "episode" or len(episodes) == 1:
+        return main
+    first = min(episodes, key=lambda one: one.found.onset).found
+    ends = [one.found.ended_at for one in episodes]
+    return Measured(
+        replace(
+            main.found,
+            onset=first.onset,
+            onset_low=first.onset_low,
+            onset_high=first.onset_high,
+            settled_at=first.settled_at,
+            ended_at=None if None in ends else max(end for end in ends if end is not None),
+        ),
+        replace(
+            main.impact,
+            calls=sum(one.impact.calls for one in episodes),
+            lost_ms=sum(one.impact.lost_ms for one in sorted(episodes, key=lambda one: one.found.onset)),
+        ),
+    )
+
+
+def _may_come_back(mains: Mapping[str, Measured], as_of: datetime) -> bool:
+    """Whether all that was found are episodes, the last of which ended just now."""
+    found = [one.found for one in mains.values()]
+    ends = [one.ended_at for one in found if one.ended_at is not None]
+    return len(ends) == len(found) and all(one.kind == "episode" for one in found) and max(ends) > as_of - QUIET
 
 
 def _operation(one: Measured, lead: Known | None, as_of: datetime) -> dict[str, Any]:

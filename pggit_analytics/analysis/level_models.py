@@ -28,6 +28,8 @@ RARE_CALLS = 300
 #: calls of a rare operation on either side of a change
 LEAST_CALLS = 4
 PERMUTATIONS = 1999
+#: and the cells they come from: calls of one moment are alike, and so count for little more than one
+LEAST_RARE_CELLS = 3
 #: p value above which a rare operation keeps one level
 RARE_P = 0.05
 #: penalty for a piece, in squared standard errors
@@ -217,9 +219,16 @@ def _rare_model(grid: CallGrid, place: int, season: Floats, precision: Floats) -
     sides = (x[:border], x[border:])
     levels = np.array([robust_mean(side, np.full(side.size, spread**-2.0))[0] for side in sides])
     cell = int(cells[border])
-    if p > RARE_P or abs(levels[1] - levels[0]) < LEAST_SIZE or cell == 0:
+    if p > RARE_P or abs(levels[1] - levels[0]) < LEAST_SIZE or _is_of_moments(cells, border):
         return whole
     return Model(np.array([0, cell, grid.cells]), levels, p=(p,), is_rare=True)
+
+
+def _is_of_moments(cells: Ints, border: int) -> bool:
+    """Whether the calls before or after the step come from too few cells, or it lies within a cell at the start."""
+    return (
+        cells[border] == 0 or min(np.unique(side).size for side in (cells[:border], cells[border:])) < LEAST_RARE_CELLS
+    )
 
 
 def permuted_step(x: Floats, spread: float) -> tuple[int, float]:

@@ -11,6 +11,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from pggit_analytics.analysis.engine_findings import EngineFindings
 from pggit_analytics.errors import InvalidArgument, InvalidData, PggitAnalyticsError
 from pggit_analytics.frames import ANOMALIES, CORRELATIONS, DEGRADATIONS, INSTANT, SLOW_SINCE, THRESHOLDS, FrameSchema
 from pggit_analytics.postgres.connection import Database
@@ -46,6 +47,8 @@ class Findings:
     seen_operation_types: tuple[str, ...] = ()
     #: SLOW_SINCE of degraded operations, which becomes part of their alerts' evidence
     slow_since: pl.DataFrame = field(default_factory=SLOW_SINCE.empty)
+    #: what incidents are made of (`write_incidents`); None = the engine was not asked
+    engine: EngineFindings | None = None
 
 
 @dataclass(frozen=True, slots=True)

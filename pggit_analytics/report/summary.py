@@ -9,7 +9,9 @@ from datetime import datetime
 
 import polars as pl
 
+from pggit_analytics.analysis.incidents import Incidents
 from pggit_analytics.frames import SEVERITIES
+from pggit_analytics.report.incident_lines import IncidentLine, incident_lines
 
 #: pairs that shared fewer minutes are counted, not shown: a handful of minutes correlates by chance
 MINIMUM_SHARED_MINUTES = 10
@@ -71,6 +73,8 @@ class Summary:
     slow_call_count: int
     #: operation -> calls over the alert threshold of its baseline, most first
     over_threshold: tuple[tuple[str, int], ...]
+    #: what is wrong now by the engine, the worst first; None where it did not run
+    incidents: tuple[IncidentLine, ...] | None = None
 
 
 def summarise(
@@ -82,6 +86,7 @@ def summarise(
     correlations: pl.DataFrame,
     thresholds: pl.DataFrame,
     slow_since: pl.DataFrame,
+    incidents: Incidents | None = None,
 ) -> Summary:
     """Arrange findings for a reader.
 
@@ -89,6 +94,7 @@ def summarise(
         as_of: the moment analysed.
         rows_read: timings looked at.
         anomalies, degradations, correlations, thresholds, slow_since: frames of the schemas of the same names.
+        incidents: how they stand; None where the engine did not run.
     """
     certain = correlations.filter(pl.col("shared_minutes") >= MINIMUM_SHARED_MINUTES)
     neighbours = _neighbours(certain)
@@ -136,6 +142,7 @@ def summarise(
             .select("operation_type", "exceeded_count")
             .iter_rows()
         ),
+        incidents=None if incidents is None else incident_lines(incidents),
     )
 
 
@@ -172,6 +179,7 @@ def _groups(correlations: pl.DataFrame, neighbours: dict[str, set[str]]) -> tupl
 def markdown(summary: Summary, *, calls: int = 10) -> str:
     """The summary as Markdown, for a run's page; operation names are code, so that they format nothing."""
     lines = [f"# What got slow, as of {summary.as_of:%Y-%m-%d %H:%M} UTC", "", f"{summary.rows_read:,} timings read."]
+    lines += _incidents_section(summary)
     lines += _section(
         "Slower than before",
         ("operation", "severity", "p99 before", "p99 now", "change", "since (UTC)"),
@@ -222,6 +230,58 @@ def milliseconds(value: float | None) -> str:
             return f"{value / divisor:.3g} {unit}"
     hours = value / 3_600_000
     return f"{hours:.3g} h" if hours < 999.5 else f"{hours:,.0f} h"
+
+
+def times(ratio: float | None) -> str:
+    """How many times as long, as people write it: +35 %, 3.2x, -20 %; nothing for None."""
+    if ratio is None:
+        return ""
+    return f"{ratio:.2g}x" if ratio >= 2 else f"{100 * (ratio - 1):+.0f} %"
+
+
+def recorded(summary: Summary) -> str:
+    """What the plan's detectors found, counted; nothing when they found nothing."""
+    correlated = sum(len(group.operation_types) for group in summary.slow_groups)
+    counts = (
+        (len(summary.slow_operations), "slower operations"),
+        (correlated, "operations slow in the same minutes"),
+        (summary.slow_call_count, "single slow calls"),
+        (len(summary.over_threshold), "operations over their limit"),
+    )
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
+
+
+def _incidents_section(summary: Summary) -> list[str]:
+    return _section(
+        "Incidents",
+        (
+            "operation",
+            "severity",
+            "what",
+            "p50 before",
+            "now",
+            "change",
+            "since (UTC)",
+            "until",
+            "lost an hour",
+            "with",
+        ),
+        (
+            (
+                _cell(one.operation_type),
+                one.severity,
+                one.what,
+                milliseconds(one.p50_before_ms),
+                milliseconds(one.p50_now_ms),
+                times(one.size_ratio),
+                f"{one.onset:%Y-%m-%d %H:%M}",
+                f"{one.ended_at:%Y-%m-%d %H:%M}" if one.ended_at else one.state,
+                "" if one.ended_at else milliseconds(one.lost_ms_per_hour),
+                ", ".join(map(_cell, one.others)),
+            )
+            for one in summary.incidents or ()
+        ),
+    )
 
 
 def _groups_section(summary: Summary) -> list[str]:

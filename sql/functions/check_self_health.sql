@@ -10,7 +10,7 @@ VOLATILE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    v_source  CONSTANT TEXT := alert_setting('alert_source'); -- whichever source pages, these are to be heard
+    v_source  CONSTANT TEXT := paging_source(); -- whichever source pages, these are to be heard
     v_newest  BIGINT;
     v_fault   RECORD;
     v_key     TEXT;

@@ -5,7 +5,7 @@
 --   resolve_missing_alerts() has missed it often enough, and found after that it opens the next episode.
 -- p_evidence: a JSON object, frozen when the alert opens; instants in it as utc_text().
 -- p_point_event: TRUE for what is over when it is found (a spike): resolved at once, and for ever one alert.
--- p_alert_source: who found it; only the source named by the setting alert_source has messages queued.
+-- p_alert_source: who found it; only what paging_source() names has messages queued.
 -- Found again, an alert's severity only rises. A p_as_of before the end of the latest episode is part of what is
 -- known and opens nothing. Any argument but p_operation_type raises 22023 when NULL or out of range.
 -- Two callers at once never open an alert or queue a message twice: they take turns until their commits.
@@ -60,7 +60,7 @@ BEGIN
         WHERE alert_id = v_alert.alert_id;
     END IF;
 
-    IF p_alert_source = alert_setting('alert_source') THEN
+    IF p_alert_source = paging_source() THEN
         PERFORM enqueue_alert_messages(v_alert.alert_id, v_event, p_as_of);
     END IF;
     RETURN v_alert.alert_id;

@@ -86,7 +86,7 @@ BEGIN
                 'BASELINE_RECALC_ERROR', 'WARNING', operation_type,
                 alert_key('BASELINE_RECALC_ERROR', operation_type),
                 jsonb_build_object('operation_type', operation_type, 'error', message),
-                p_alert_source => alert_setting('alert_source'),
+                p_alert_source => paging_source(),
                 p_as_of => p_as_of
             );
         END IF;

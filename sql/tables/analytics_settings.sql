@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS analytics_settings (
 
 INSERT INTO analytics_settings (name, value, description)
 VALUES
-    ('alert_source', 'plan', 'Which findings page: plan (the detect_ functions) or incidents (the engine of the pipeline)'),
+    ('alert_source', 'incidents',
+     'Which findings page: incidents (the engine of the pipeline) or plan (the detect_ functions, always under pg_cron)'),
     ('alert_resolve_after_runs', '3', 'Runs in a row that must not find an open alert before it is resolved'),
     ('repeat_interval_critical', '4 hours', 'An open CRITICAL alert is said again after this long; empty = never'),
     ('repeat_interval_warning', '24 hours', 'An open WARNING alert is said again after this long; empty = never'),

@@ -418,12 +418,54 @@ def test_a_level_whose_onset_leaves_the_window_is_the_usual_one() -> None:
     assert (row["state"], row["ended_because"], row["ended_at"]) == ("recovered", "new_level", later)
 
 
-def test_the_end_of_an_episode_ends_the_incident_at_once_and_the_same_end_again_says_nothing() -> None:
+def test_an_episode_is_over_when_it_has_not_come_back_for_an_hour_and_the_same_end_again_says_nothing() -> None:
     first = find(episodes=[episode("commit", ONSET, AS_OF, is_open=True)])
-    over = find(episodes=[episode("commit", ONSET, AS_OF)], previous=first, as_of=LATER)
+    ended = [episode("commit", ONSET, AS_OF)]
+    quiet = find(episodes=ended, previous=first, as_of=AS_OF + HOUR - MINUTE)
+    row = only(quiet)
+    assert (row["state"], row["ended_at"], row["lost_ms_per_hour"], row["missed_runs"]) == ("open", None, 0.0, 0)
+    over = find(episodes=ended, previous=quiet, as_of=AS_OF + HOUR)
     row = only(over)
     assert (row["state"], row["ended_at"], row["incident_key"]) == ("recovered", AS_OF, only(first)["incident_key"])
-    assert find(episodes=[episode("commit", ONSET, AS_OF)], previous=over, as_of=LATER + MINUTE).incidents.is_empty()
+    assert find(episodes=ended, previous=over, as_of=AS_OF + HOUR + MINUTE).incidents.is_empty()
+
+
+def test_an_episode_that_comes_back_within_six_hours_is_the_same_incident_and_its_losses_add_up() -> None:
+    again = ONSET + 4 * HOUR
+    metrics = calls(("commit", 2.0, ONSET, ONSET + HOUR), ("commit", 3.0, again, again + HOUR))
+    episodes = [episode("commit", ONSET, ONSET + HOUR), episode("commit", again, again + HOUR, size_ratio=3.0)]
+    found = find(episodes=episodes, metrics=metrics)
+    row = only(found)
+    assert (row["onset"], row["ended_at"], row["state"]) == (ONSET, again + HOUR, "recovered")
+    # 12 calls of 20 ms, half of which is lost, and 12 of 30 ms, two thirds of which are: but one counts for no more
+    # than the old 99th percentile times the ratio
+    assert row["lost_ms"] == pytest.approx(12 * 10 + 12 * 20)
+    member = found.operations.row(0, named=True)
+    assert (member["calls"], member["size_ratio"]) == (24, 3.0)
+    back, now = AS_OF + 2 * HOUR, AS_OF + 3 * HOUR
+    later = find(
+        episodes=[*episodes, episode("commit", back, now, is_open=True)],
+        previous=found,
+        metrics=calls(("commit", 2.0, back, now + HOUR), end=now),
+        as_of=now,
+    )
+    assert (only(later)["incident_key"], only(later)["state"]) == (row["incident_key"], "open")
+
+
+def test_an_episode_of_the_same_operation_half_a_day_later_is_another_incident() -> None:
+    early = ONSET - 12 * HOUR
+    metrics = calls(("commit", 2.0, early, early + HOUR), ("commit", 2.0, ONSET, ONSET + HOUR))
+    found = find(
+        episodes=[episode("commit", early, early + HOUR), episode("commit", ONSET, ONSET + HOUR)], metrics=metrics
+    )
+    assert found.incidents.height == 2
+
+
+def test_a_known_episode_is_met_by_its_return_when_its_first_time_has_left_the_window() -> None:
+    first = find(episodes=[episode("commit", ONSET, AS_OF, is_open=True)])
+    back = [episode("commit", AS_OF + 2 * HOUR, AS_OF + 4 * HOUR, is_open=True)]
+    row = only(find(episodes=back, previous=first, as_of=AS_OF + 4 * HOUR))
+    assert (row["incident_key"], row["state"]) == (only(first)["incident_key"], "open")
 
 
 def test_two_incidents_that_turn_out_to_be_one_go_on_as_the_older() -> None:

@@ -139,6 +139,19 @@ def test_a_level_that_wanders_needs_more_to_change_than_one_that_does_not() -> N
     assert level_changes(operation_levels(stepped, made.AS_OF))["kind"].to_list() == ["step"]
 
 
+def test_calls_of_a_few_moments_tell_no_change() -> None:
+    noise = np.exp(0.15 * np.random.default_rng(14).standard_normal(60))
+    # 40 calls within a minute, the second half of them three times as slow: a batch, or the first minute of a new job
+    hours = np.linspace(167.98, 168, 40)
+    us = np.where(np.arange(40) < 20, 1.0, 3.0) * made.USUAL_US * noise[:40]
+    assert level_changes(operation_levels(made.frame(["op"] * 40, hours, us), made.AS_OF)).is_empty()
+    # calls of the days before, then one slow batch
+    hours = np.concatenate((np.linspace(1, 150, 40), np.linspace(167.98, 168, 20)))
+    us = np.where(hours < 160, 1.0, 3.0) * made.USUAL_US * noise
+    found = level_changes(operation_levels(made.frame(["op"] * 60, hours, us), made.AS_OF))
+    assert found.filter(pl.col("kind") != "variance").is_empty()
+
+
 def test_a_rare_operation_is_judged_call_by_call() -> None:
     (row,) = _changes({"op": made.step(90, 1.8)}, per_hour=0.3, spread=0.15).to_dicts()
     assert (row["operation_type"], row["kind"]) == ("op", "step")
