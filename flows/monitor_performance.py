@@ -8,8 +8,30 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from pggit_analytics import flow_runs, pipeline
-from pggit_analytics.pipeline import MonitorParameters, MonitorResult, Target
+from pggit_analytics.analysis.engine_findings import EngineFindings
+from pggit_analytics.pipeline import Applied, MonitorParameters, MonitorResult, Target
 from pggit_analytics.report.summary import Summary, markdown, milliseconds, times
+
+
+def _followed(found: EngineFindings | None) -> str:
+    if found is None:
+        return "of a part of the operations nothing is followed"
+    return (
+        f"lasting changes: {found.changes.height}, episodes: {found.episodes.height}, "
+        f"slow calls: {found.slow_calls.height:,}, groups slow together: {found.shared.groups.height}, "
+        f"breaches to come: {found.forecasts.height}"
+    )
+
+
+def _applied(applied: Applied) -> str:
+    written, told = applied.written, applied.incidents_written
+    opened = written.alerts_opened + (told.alerts_opened if told else 0)
+    queued = written.messages_queued + (told.messages_queued if told else 0)
+    return (
+        f"result rows written: {written.rows_written:,}, deleted: {written.rows_deleted:,}, "
+        f"alerts opened: {opened}, messages queued: {queued}"
+    )
+
 
 extract = flow_runs.step(
     pipeline.gather,
@@ -33,16 +55,16 @@ correlate = flow_runs.step(
     describe=lambda found: f"correlated pairs: {found.correlations.height}",
 )
 follow = flow_runs.step(
-    pipeline.follow, name="follow", description="Follow levels: lasting changes, episodes, slow calls, causes in common"
+    pipeline.follow,
+    name="follow",
+    description="Follow levels: lasting changes, episodes, slow calls, causes in common",
+    describe=lambda found: _followed(found.engine),
 )
 write_back = flow_runs.step(
     pipeline.apply,
     name="write-back",
     description="Write results, alerts and messages in one transaction",
-    describe=lambda written: (
-        f"result rows written: {written.rows_written:,}, deleted: {written.rows_deleted:,}, "
-        f"alerts opened: {written.alerts_opened}, messages queued: {written.messages_queued}"
-    ),
+    describe=_applied,
 )
 
 
@@ -107,9 +129,9 @@ def _monitor(target: Target, parameters: MonitorParameters) -> MonitorResult:
 
 
 def _headline(result: MonitorResult) -> str:
-    summary, told = pipeline.summary(result), result.applied.incidents_written
+    summary = pipeline.summary(result)
     incidents = "" if summary.incidents is None else f"incidents: {len(summary.incidents)}, "
-    opened = result.written.alerts_opened + (told.alerts_opened if told else 0)
+    opened = result.written.alerts_opened + (told.alerts_opened if (told := result.applied.incidents_written) else 0)
     return (
         f"{incidents}slower operations: {len(summary.slow_operations)}, "
         f"groups slow together: {len(summary.slow_groups)}, single slow calls: {summary.slow_call_count}; "

@@ -19,8 +19,10 @@ from .conftest import AS_OF, TIMINGS, PrefectServer, command_line, results, rows
 
 RUNS = "SELECT prefect_flow_run_id, status, as_of, rows_read, rows_written, error_message FROM analysis_runs"
 
-#: result rows: a spike of commit and one of merge, both degraded, and that pair
+#: result rows of the plan: a spike of commit and one of merge, both degraded, and that pair
 FOUND = 5
+#: and of the engine: an incident of two operations, whose spikes are left out for it
+FOLLOWED = 1 + 2 + 2
 
 
 def task_runs(client: Any, flow_run_id: Any, count: int) -> list[Any]:
@@ -54,18 +56,23 @@ def test_a_flow_run_its_tasks_its_artifacts_and_its_row_in_analysis_runs_agree(
     assert flow_run.state_type == "COMPLETED"
     assert flow_run.name == "as of 2026-03-02 12:00:00 UTC"
     assert flow_run.state.message == (
-        f"slower operations: 2, groups slow together: 1, single slow calls: 2; timings read: {TIMINGS:,}, "
-        "alerts opened: 0; run 1"
+        "incidents: 1, slower operations: 2, groups slow together: 1, single slow calls: 2; "
+        f"timings read: {TIMINGS:,}, alerts opened: 0; run 1"
     )
-    assert {run.name.rpartition("-")[0]: run.state.message for run in task_runs(prefect_client, flow_run_id, 4)} == {
+    assert {run.name.rpartition("-")[0]: run.state.message for run in task_runs(prefect_client, flow_run_id, 5)} == {
         "extract": f"{TIMINGS:,} timings since 2026-02-23 12:00 UTC",
         "detect": "slower operations: 2, anomalies: 2, operations over their threshold: 0",
         "correlate": "correlated pairs: 1",
+        "follow": "lasting changes: 2, episodes: 0, slow calls: 2, groups slow together: 0, breaches to come: 0",
         "write-back": f"result rows written: {FOUND}, deleted: 0, alerts opened: 0, messages queued: 0",
     }
-    assert rows(slow_database, RUNS) == [(str(flow_run_id), "SUCCESS", AS_OF, TIMINGS, FOUND, None)]
+    assert rows(slow_database, RUNS) == [(str(flow_run_id), "SUCCESS", AS_OF, TIMINGS, FOUND + FOLLOWED, None)]
     shown = artifacts(prefect_client, flow_run_id)
-    assert set(shown) == {"slow-operations", "slow-groups", "performance-summary"}
+    assert set(shown) == {"incidents", "slow-operations", "slow-groups", "performance-summary"}
+    assert [
+        (row["operation"], row["since (UTC)"], row["until"], row["change"], row["together with"])
+        for row in json.loads(shown["incidents"])
+    ] == [("merge", "2026-02-27 00:00", "open", "+100 %", "commit")]
     assert [
         (row["operation"], row["severity"], row["p99 before"], row["p99 now"], row["change"], row["together with"])
         for row in json.loads(shown["slow-operations"])
@@ -296,7 +303,9 @@ def test_a_flow_process_killed_while_it_writes_leaves_nothing_and_the_next_one_c
         assert process.returncode == -signal.SIGKILL
     result = monitor_module.run(MonitorParameters(as_of=AS_OF))
     assert result.written.rows_written == FOUND
-    assert [(status, written) for _, status, _, _, written, _ in rows(slow_database, RUNS)] == [("SUCCESS", FOUND)]
+    assert [(status, written) for _, status, _, _, written, _ in rows(slow_database, RUNS)] == [
+        ("SUCCESS", FOUND + FOLLOWED)
+    ]
     assert {table: len(found) for table, found in results(slow_database).items()} == {
         "performance_anomalies": 2,
         "performance_degradations": 2,
