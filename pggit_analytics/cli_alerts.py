@@ -88,13 +88,14 @@ def alerts() -> None:
 
 @alerts.command("list")
 @click.option("--all", "include_resolved", is_flag=True, help="Resolved ones too.")
+@click.option("--recorded", is_flag=True, help="Those that do not page too: what the plan's detectors found.")
 @click.option("--limit", type=int, default=100, show_default=True, help="Alerts to show.")
 @common_options
-def alerts_list(invocation: Invocation, include_resolved: bool, limit: int) -> None:
+def alerts_list(invocation: Invocation, include_resolved: bool, recorded: bool, limit: int) -> None:
     """Show the open alerts, the most severe first."""
     from pggit_analytics.postgres.alerts import list_alerts
 
-    found = list_alerts(invocation.database(), only_open=not include_resolved, limit=limit)
+    found = list_alerts(invocation.database(), only_open=not include_resolved, recorded=recorded, limit=limit)
     if invocation.as_json:
         invocation.print_json({"alerts": [asdict(alert) for alert in found]})
         return

@@ -19,8 +19,13 @@ Verdict = Literal["true_positive", "false_positive"]
 #: most alerts that one call lists
 MAX_LISTED = 100_000
 
-#: open ones first, the most severe of them first, then the newest; needs no more than pggit_reader may
+#: open ones first, the most severe of them first, then the newest; needs no more than pggit_reader may, who does not see
+#: the settings and so is shown what is only recorded as well
 LIST_ALERTS = """
+    WITH paging AS MATERIALIZED (
+        SELECT CASE WHEN has_table_privilege('analytics_settings', 'SELECT') THEN paging_source() END AS alert_source
+    )
+
     SELECT
         a.alert_id, a.alert_type, a.severity, a.operation_type,
         alert_headline(a.alert_type, a.operation_type, a.evidence) AS headline,
@@ -37,7 +42,14 @@ LIST_ALERTS = """
               )
         ) AS snoozed_until
     FROM performance_alerts AS a
-    WHERE NOT %(only_open)s OR a.resolved_at IS NULL
+    CROSS JOIN paging AS p
+    WHERE (NOT %(only_open)s OR a.resolved_at IS NULL)
+      AND (
+          %(recorded)s
+          OR p.alert_source IS NULL
+          OR a.alert_source = p.alert_source
+          OR a.alert_type IN ('SELF_HEALTH', 'BASELINE_RECALC_ERROR')
+      )
     ORDER BY
         a.resolved_at IS NOT NULL,
         CASE WHEN a.resolved_at IS NULL THEN array_position(ARRAY['CRITICAL', 'WARNING', 'INFO'], a.severity) END,
@@ -102,8 +114,12 @@ class Blackout:
     created_at: datetime
 
 
-def list_alerts(database: Database, *, only_open: bool = True, limit: int = 100) -> list[AlertRow]:
+def list_alerts(
+    database: Database, *, only_open: bool = True, recorded: bool = False, limit: int = 100
+) -> list[AlertRow]:
     """The open alerts, the most severe first; with ``only_open=False`` then the resolved ones, newest first.
+
+    Those whose source does not page (`paging_source()`) are left out, unless ``recorded``.
 
     Raises:
         InvalidArgument: ``limit`` is not 1 to `MAX_LISTED`.
@@ -113,7 +129,7 @@ def list_alerts(database: Database, *, only_open: bool = True, limit: int = 100)
         raise InvalidArgument(f"limit is {limit}, expected 1 to {MAX_LISTED}")
     with database.connect() as connection:
         cursor = connection.cursor(row_factory=class_row(AlertRow))
-        return cursor.execute(LIST_ALERTS, {"only_open": only_open, "limit": limit}).fetchall()
+        return cursor.execute(LIST_ALERTS, {"only_open": only_open, "recorded": recorded, "limit": limit}).fetchall()
 
 
 def acknowledge(database: Database, alert_id: int, *, by: str | None = None) -> bool:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from pggit_analytics.pipeline import MonitorParameters, MonitorResult, Target, gather, monitor
+from pggit_analytics.postgres.alerts import list_alerts
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.deploy import deploy
 from pggit_analytics.postgres.sources import native
@@ -100,6 +101,8 @@ def test_a_new_installation_pages_the_incident_and_records_what_the_plan_found(f
     assert abs(row["onset"] - (as_of - 20 * HOUR)) < HOUR / 2
     assert ("DEGRADATION", "plan", "commit") in rows(fresh, ALERTS)
     assert rows(fresh, MESSAGES) == [("INCIDENT", "commit")]
+    assert [alert.alert_type for alert in list_alerts(fresh)] == ["INCIDENT"]
+    assert {"INCIDENT", "DEGRADATION"} <= {alert.alert_type for alert in list_alerts(fresh, recorded=True)}
     assert rows(fresh, "SELECT incident_key, run_id FROM performance_incidents") == [
         (row["incident_key"], result.written.run_id)
     ]
