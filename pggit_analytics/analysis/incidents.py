@@ -56,6 +56,9 @@ WORSE = 1.2
 SETTLING = timedelta(hours=1)
 #: an episode that did not come back for this time is over
 QUIET = timedelta(hours=1)
+#: a single slow rollback is a WARNING from so many times the old 99th percentile, CRITICAL from twice that: a rollback
+#: that times out is heard, whatever it costs
+ROLLBACK, ROLLBACK_TIMES = "rollback_", 2.0
 #: what ended so long ago is recorded, but told to nobody
 LONG_OVER = timedelta(hours=24)
 #: a breach so near is a WARNING
@@ -379,12 +382,25 @@ def _severity(family: str, mains: Mapping[str, Measured], operations: Sequence[d
     lost = sum(one["lost_ms_per_hour"] for one in operations)
     share = lost / run.timings.spent_ms_per_hour if run.timings.spent_ms_per_hour else 0.0
     over_sla = family == LEVEL and any(_is_over_sla(one, run.settings) for one in mains.values())
-    if over_sla or lost >= thresholds.critical_lost_ms_per_hour or share >= thresholds.critical_lost_share:
+    over_p99 = _slow_rollback(mains) if family == CALLS else 0.0
+    is_costly = lost >= thresholds.critical_lost_ms_per_hour or share >= thresholds.critical_lost_share
+    if over_sla or is_costly or over_p99 >= 2 * ROLLBACK_TIMES:
         return "CRITICAL"
     is_much = family == LEVEL and any(one.impact.size_ratio >= thresholds.warning_times for one in mains.values())
-    if is_much or lost >= thresholds.warning_lost_ms_per_hour or share >= thresholds.warning_lost_share:
-        return "WARNING"
-    return "INFO"
+    is_costly = lost >= thresholds.warning_lost_ms_per_hour or share >= thresholds.warning_lost_share
+    return "WARNING" if is_much or is_costly or over_p99 >= ROLLBACK_TIMES else "INFO"
+
+
+def _slow_rollback(mains: Mapping[str, Measured]) -> float:
+    """How many times the old 99th percentile the slow rollbacks took; 0 where there are none."""
+    return max(
+        (
+            (one.impact.p99_now_ms or 0.0) / one.impact.p99_before_ms
+            for name, one in mains.items()
+            if name.startswith(ROLLBACK) and one.impact.p99_before_ms
+        ),
+        default=0.0,
+    )
 
 
 def _is_over_sla(one: Measured, settings: Settings) -> bool:

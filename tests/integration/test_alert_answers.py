@@ -209,4 +209,7 @@ def test_a_reader_may_list_alerts(database: Database) -> None:
     alert_id = raised(database, "a")
     with database.connect() as connection:
         connection.execute("SET LOCAL ROLE pggit_reader")
-        assert connection.execute(alerts.LIST_ALERTS, {"only_open": True, "recorded": False, "limit": 9}).fetchall()[0][0] == alert_id
+        assert (
+            connection.execute(alerts.LIST_ALERTS, {"only_open": True, "recorded": False, "limit": 9}).fetchall()[0][0]
+            == alert_id
+        )

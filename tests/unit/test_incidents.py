@@ -251,6 +251,25 @@ def test_slow_calls_within_an_hour_are_one_incident_that_is_over_an_hour_later()
     ]
 
 
+@pytest.mark.parametrize(
+    ("operation", "times", "expected"),
+    [
+        ("rollback_cascade", 1.9, "INFO"),
+        ("rollback_cascade", 2.0, "WARNING"),
+        ("rollback_cascade", 4.0, "CRITICAL"),
+        ("commit", 4.0, "INFO"),
+    ],
+)
+def test_a_rollback_that_times_out_is_heard_whatever_it_costs(operation: str, times: float, expected: str) -> None:
+    # every call took 10 ms before, and so the 99th percentile is 10 ms; nothing costs enough to be heard for that
+    at = AS_OF - 5 * MINUTE
+    metrics = calls(("commit", times, at, AS_OF)).with_columns(pl.col("operation_type").replace("commit", operation))
+    slow = metrics.filter((pl.col("operation_type") == operation) & (pl.col("created_at") == at))["metric_id"][0]
+    heard = Thresholds(warning_lost_ms_per_hour=1e9, critical_lost_ms_per_hour=1e9, warning_lost_share=1.0)
+    found = find(slow=[slow_call(slow, operation, times)], metrics=metrics, thresholds=heard)
+    assert only(found)["severity"] == expected
+
+
 def test_slow_calls_of_an_operation_that_is_slow_as_a_whole_are_part_of_that() -> None:
     metrics = calls(("commit", 2.0, ONSET, AS_OF + HOUR))
     inside = metrics.filter((pl.col("operation_type") == "commit") & (pl.col("duration_us") > 10_000))["metric_id"][3]
