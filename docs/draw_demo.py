@@ -31,7 +31,7 @@ def main() -> None:
         target = Target.of(Database(embedded_url(Path(name))), Settings())
         result = run_demo(target, fresh=True, progress=print)
         get_server(Path(name) / "postgresql").stop()
-    console = Console(record=True, width=82, file=io.StringIO(), force_terminal=True, highlight=False)
+    console = Console(record=True, width=96, file=io.StringIO(), force_terminal=True, highlight=False)
     console.print(Text("$ pggit-analytics demo", style="bold green"))
     show_summary(
         summary(result),

@@ -15,6 +15,7 @@ from psycopg import conninfo
 from pggit_analytics.cli import cli
 from pggit_analytics.config import SourceSettings
 from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.deploy import deploy
 from tests.commands import run_here
 from tests.servers import Authority, HttpServer, MailServer
 
@@ -187,10 +188,11 @@ def test_every_toml_snippet_is_a_configuration() -> None:
         SourceSettings(**tomllib.loads(text)["source"])
 
 
-def test_every_setting_of_alerting_is_in_the_guide_with_its_default(database: Database) -> None:
+def test_every_setting_of_alerting_is_in_the_guide_with_its_default(empty_database: Database) -> None:
+    deploy(empty_database)
     guide = (ROOT / "docs" / "notifications.md").read_text().split("## Settings")[1]
     rows = re.findall(r"^\| `(\w+)` \|.*\| *(?:`([^`]*)`)? *\|$", guide.split("\n## ")[0], re.MULTILINE)
-    with database.connect() as connection:
+    with empty_database.connect() as connection:
         defaults = connection.execute("SELECT name, value FROM analytics_settings").fetchall()
     assert sorted(rows) == sorted(defaults)
 
