@@ -19,8 +19,8 @@ Verdict = Literal["true_positive", "false_positive"]
 #: most alerts that one call lists
 MAX_LISTED = 100_000
 
-#: open ones first, the most severe of them first, then the newest; needs no more than pggit_reader may, who does not see
-#: the settings and so is shown what is only recorded as well
+#: open ones first, the most severe of them first, then the newest; needs no more than pggit_reader may, who does not
+#: see the settings and so is shown what is only recorded as well
 LIST_ALERTS = """
     WITH paging AS MATERIALIZED (
         SELECT CASE WHEN has_table_privilege('analytics_settings', 'SELECT') THEN paging_source() END AS alert_source
