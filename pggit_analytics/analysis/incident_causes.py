@@ -1,17 +1,20 @@
 """Which findings have one cause, and which incident of an earlier run that is.
 
-Findings belong together when an operation has two that begin together (an episode that became a lasting step) or an
-episode that comes back within hours, when they are of the same episode of a group that shares a bottleneck, when
-several operations change within minutes (a release), or when slow calls of several operations began at the same moment.
+Findings belong together when an operation has two that begin together (an episode that became a lasting step), an
+episode that comes back within hours, or one that is hardly above another that goes on; when they are of the same
+episode of a group that shares a bottleneck, when several operations change within minutes (a release), or when slow
+calls of several operations began at the same moment.
 
 An incident known from an earlier run is met again by a finding of the same family in one of its operations whose
-onset lies in its interval. What meets the same incident is one incident; of several incidents met by one cause the
-oldest goes on, and the others become part of it.
+onset lies in its interval; open ones first, for what is open explains more than what is over. An open one that nothing
+meets so is met by a level that goes on and began before the incident was told: the first sight of a drift is a step,
+that of a step an episode, and their onsets are estimated anew. What meets the same incident is one incident; of several
+incidents met by one cause the oldest goes on, and the others become part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +30,8 @@ COMMON_CALLS = timedelta(seconds=30)
 RECURRENCE = timedelta(hours=6)
 #: how far an onset may move beyond its interval from run to run
 SLACK = timedelta(minutes=15)
+#: what is less than so many times as slow as what goes on already is part of it
+LITTLE = 1.2
 
 _FAMILIES = {"improvement": FASTER, "calls": CALLS, "forecast": FORECAST}
 
@@ -114,9 +119,11 @@ def causes_of(measured: Sequence[Measured], groups: Sequence[Group], as_of: date
     for places in near:
         for place in places[1:]:
             sets.join(places[0], place)
+    grouped = {place for places in near for place in places}
     for one in range(len(found)):
         for two in range(one + 1, len(found)):
-            if _is_one(found[one], found[two]):
+            is_alone = not grouped & {one, two}
+            if _is_one(found[one], found[two]) or (is_alone and _is_on_top(found[one], found[two])):
                 sets.join(one, two)
     return [
         Cause(
@@ -135,7 +142,8 @@ def _is_one(one: Found, two: Found) -> bool:
     if one.operation == two.operation:
         begin_together = one.onset_low <= two.onset_high and two.onset_low <= one.onset_high
         return begin_together or _comes_back(one, two)
-    return abs(one.onset - two.onset) <= COMMON_ONSET
+    # what passes and what lasts are two things
+    return (one.ended_at is None) == (two.ended_at is None) and abs(one.onset - two.onset) <= COMMON_ONSET
 
 
 def _comes_back(one: Found, two: Found) -> bool:
@@ -146,22 +154,54 @@ def _comes_back(one: Found, two: Found) -> bool:
     return first.ended_at is None or second.onset - first.ended_at <= RECURRENCE
 
 
+def _is_on_top(one: Found, two: Found) -> bool:
+    """Whether the later one is a little more of what the earlier one is, which goes on."""
+    if one.operation != two.operation or {one.family, two.family} != {LEVEL}:
+        return False
+    before, after = sorted((one, two), key=lambda found: found.onset)
+    is_little = after.size_ratio is not None and after.size_ratio < LITTLE
+    return after.kind == "episode" and is_little and before.ended_at is None and after.ended_at is None
+
+
 def matches(causes: Sequence[Cause], known: Sequence[Known]) -> list[Match]:
     """Causes with the incidents they are, and the incidents that were not found."""
     sets = _Sets(list(range(len(causes) + len(known))))
-    for place, cause in enumerate(causes):
-        for other, incident in enumerate(known):
-            if _meets(cause, incident):
-                sets.join(place, len(causes) + other)
+    unmet = set(range(len(causes)))
+
+    def join(is_met: Callable[[Cause, Known, set[str]], bool], *, is_open: bool) -> None:
+        """Join the causes left with the incidents that they meet, by operations of these that nothing met before."""
+        met = [
+            {
+                one.found.operation
+                for place in range(len(causes))
+                if sets.top(place) == sets.top(len(causes) + other)
+                for one in causes[place].findings
+            }
+            for other in range(len(known))
+        ]
+        pairs = [
+            (place, other)
+            for place in unmet
+            for other, incident in enumerate(known)
+            if incident.is_open == is_open and is_met(causes[place], incident, met[other])
+        ]
+        for place, other in pairs:
+            sets.join(place, len(causes) + other)
+        unmet.difference_update(place for place, _ in pairs)
+
+    join(_meets, is_open=True)
+    join(_goes_on_as, is_open=True)
+    join(_meets, is_open=False)
     made = []
     for places in sets.all():
-        met = [known[place - len(causes)] for place in places if place >= len(causes)]
-        met.sort(key=lambda incident: (not incident.is_open, incident.row["opened_at"], incident.key))
-        made.append(Match(tuple(causes[place] for place in places if place < len(causes)), tuple(met)))
+        of = [known[place - len(causes)] for place in places if place >= len(causes)]
+        of.sort(key=lambda incident: (not incident.is_open, incident.row["opened_at"], incident.key))
+        made.append(Match(tuple(causes[place] for place in places if place < len(causes)), tuple(of)))
     return made
 
 
-def _meets(cause: Cause, incident: Known) -> bool:
+def _meets(cause: Cause, incident: Known, _met: set[str]) -> bool:
+    """Whether an onset lies in the interval of the incident's."""
     if cause.family != incident.family:
         return False
     rows = {row["operation_type"]: row for row in incident.operations}
@@ -182,3 +222,16 @@ def _is_back(found: Found, row: dict[str, Any], incident: Known) -> bool:
     if found.kind != "episode" or row["kind"] != "episode" or found.onset < row["onset"]:
         return False
     return bool(found.onset - (row["ended_at"] or incident.row["last_found_at"]) <= RECURRENCE)
+
+
+def _goes_on_as(cause: Cause, incident: Known, met: set[str]) -> bool:
+    """Whether a level that goes on may have been told as this incident, its course judged otherwise then."""
+    if cause.family != LEVEL or incident.family != LEVEL:
+        return False
+    rows = {row["operation_type"]: row for row in incident.operations if row["ended_at"] is None}
+    return any(
+        one.found.onset_low - SLACK <= max(rows[one.found.operation]["onset_high"], incident.row["opened_at"])
+        and rows[one.found.operation]["onset_low"] - SLACK <= max(one.found.onset_high, one.found.settled_at)
+        for one in cause.findings
+        if one.found.operation in rows.keys() - met and one.found.ended_at is None
+    )

@@ -27,6 +27,7 @@ import polars as pl
 from pggit_analytics.analysis.call_grid import HOUR, Floats, Ints
 from pggit_analytics.analysis.followed_levels import Episode, Levels
 from pggit_analytics.analysis.level_models import (
+    LEAST_HOURS,
     LEAST_SIZE,
     Model,
     Ramp,
@@ -53,7 +54,8 @@ LEVEL_CHANGES = FrameSchema(
     },
 )
 
-#: Passing episodes, by operation and start; cells wide. ``size_ratio``: level inside to around. ``is_open``: not over.
+#: Passing episodes, by operation and start; cells wide. ``size_ratio``: level inside to around. ``is_open``: its end
+#: was not seen.
 EPISODES = FrameSchema(
     "level episodes",
     {
@@ -236,7 +238,7 @@ def _scatter_row(levels: Levels, change: ScatterChange) -> dict[str, object]:
 
 
 def level_episodes(levels: Levels) -> pl.DataFrame:
-    """The passing episodes of all operations; neighbouring pieces on the same side are one.
+    """The passing episodes of all operations; pieces on the same side without a call between them are one.
 
     Returns:
         `EPISODES`.
@@ -248,8 +250,8 @@ def level_episodes(levels: Levels) -> pl.DataFrame:
         off = episode.level - float(levels.lasting[episode.operation, episode.first : episode.last].mean())
         ratio = math.exp(off)
         end = min(grid.end, grid.start + episode.last * grid.width)
-        is_open = episode.last >= grid.cells - 1
-        if previous is not None and (previous.operation, previous.last) == (episode.operation, episode.first):
+        is_open = _is_open(levels, episode)
+        if previous is not None and _are_neighbours(levels, previous, episode):
             farther = max(float(str(rows[-1]["size_ratio"])), ratio, key=lambda r: abs(math.log(r)))
             if (farther > 1) == (ratio > 1):
                 rows[-1] |= {"end": end, "size_ratio": farther, "is_open": is_open}
@@ -266,3 +268,18 @@ def level_episodes(levels: Levels) -> pl.DataFrame:
         )
         previous = episode
     return _frame(EPISODES, rows).sort("operation_type", "start")
+
+
+def _is_open(levels: Levels, episode: Episode) -> bool:
+    """Whether no call shows its end; after `LEAST_HOURS` without a call it is over."""
+    grid = levels.grid
+    last_called = int(grid.runs[episode.operation].cell[-1])
+    return last_called < episode.last and grid.cells - 1 - episode.last <= grid.cells_in(LEAST_HOURS)
+
+
+def _are_neighbours(levels: Levels, one: Episode, two: Episode) -> bool:
+    """Whether both are of one operation, and it was not called between them."""
+    if one.operation != two.operation:
+        return False
+    between = np.searchsorted(levels.grid.runs[one.operation].cell, (one.last, two.first))
+    return bool(between[0] == between[1])

@@ -401,6 +401,56 @@ def test_another_onset_of_the_same_operation_is_another_incident() -> None:
     assert only(first)["incident_key"] in again.incidents["incident_key"].to_list()
 
 
+def test_a_step_that_turns_out_to_be_a_drift_with_an_earlier_onset_is_the_same_incident() -> None:
+    first = find(changes=[change()])
+    drift = change(kind="drift", onset=ONSET - 8 * HOUR, settled_at=LATER)
+    again = find(changes=[drift], previous=first, as_of=LATER)
+    assert (only(again)["incident_key"], only(again)["kind"]) == (only(first)["incident_key"], "drift")
+
+
+def test_an_episode_that_turns_out_to_be_a_step_within_it_is_the_same_incident() -> None:
+    first = find(episodes=[episode("commit", ONSET, AS_OF, is_open=True)])
+    again = find(changes=[change(onset=ONSET + 3 * HOUR)], previous=first, as_of=LATER)
+    assert (only(again)["incident_key"], only(again)["kind"]) == (only(first)["incident_key"], "step")
+
+
+def test_what_began_after_a_missed_incident_was_told_is_another_one() -> None:
+    first = find(changes=[change()], as_of=AS_OF - 3 * HOUR)
+    again = find(changes=[change(onset=AS_OF - 2 * HOUR)], previous=first, as_of=AS_OF)
+    assert again.incidents.sort("opened_at")["missed_runs"].to_list() == [1, 0]
+
+
+def test_an_episode_hardly_above_a_change_that_goes_on_is_part_of_it_and_one_far_above_is_not() -> None:
+    first = find(changes=[change()])
+
+    def with_episode(size_ratio: float) -> Incidents:
+        above = episode("commit", AS_OF - 2 * HOUR, AS_OF, is_open=True, size_ratio=size_ratio)
+        return find(changes=[change()], episodes=[above], previous=first, as_of=LATER)
+
+    assert only(with_episode(1.15))["incident_key"] == only(first)["incident_key"]
+    assert with_episode(3.0).incidents.height == 2
+
+
+def test_a_passing_episode_is_no_part_of_what_another_operation_keeps_since_then() -> None:
+    metrics = calls(("commit", 2.0, ONSET, LATER), ("merge", 2.0, ONSET, ONSET + HOUR))
+    passing = episode("merge", ONSET, ONSET + HOUR)
+    over = find(episodes=[passing], metrics=metrics)
+    assert only(over)["state"] == "recovered"
+    # found late
+    later = find(changes=[change()], episodes=[passing], previous=over, metrics=metrics, as_of=LATER)
+    assert (only(later)["operation_type"], only(later)["opened_at"]) == ("commit", LATER)
+
+
+def test_a_recovered_incident_is_not_met_again_while_an_open_one_is() -> None:
+    over = find(episodes=[episode("commit", ONSET, AS_OF - HOUR)])
+    both = find(changes=[change(onset=ONSET - 10 * HOUR)], previous=over, as_of=LATER)
+    known = Incidents(pl.concat([over.incidents, both.incidents]), pl.concat([over.operations, both.operations]))
+    # whose interval holds the onsets of both
+    wide = change(onset_low=ONSET - 10 * HOUR, onset_high=ONSET)
+    again = find(changes=[wide], previous=known, as_of=LATER + MINUTE)
+    assert only(again)["incident_key"] == only(both)["incident_key"]
+
+
 def test_it_worsens_when_it_grows_by_a_fifth_or_another_operation_joins() -> None:
     metrics = calls(*((name, 2.0, ONSET, LATER + HOUR) for name in ("commit", "merge")))
     first = find(changes=[change()], metrics=metrics)

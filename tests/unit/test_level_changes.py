@@ -101,6 +101,28 @@ def test_an_episode_that_is_not_over_is_open() -> None:
     assert row["end"] <= made.AS_OF
 
 
+def test_an_episode_of_an_operation_that_was_not_called_since_is_open_and_after_hours_without_a_call_it_is_not() -> (
+    None
+):
+    quiet = made.calls({"op": made.step(160, 3.0)})
+
+    def is_open(last: float) -> bool:
+        levels = operation_levels(quiet.filter(pl.col("created_at") < hour(last)), made.AS_OF)
+        (row,) = level_episodes(levels).to_dicts()
+        return bool(row["is_open"])
+
+    assert is_open(167)
+    assert not is_open(161)
+
+
+def test_an_episode_with_hours_without_a_call_in_it_is_one() -> None:
+    metrics = made.calls({"op": made.step(162, 3.0)})
+    levels = operation_levels(metrics.filter(~pl.col("created_at").is_between(hour(164), hour(166))), made.AS_OF)
+    (row,) = level_episodes(levels).to_dicts()
+    assert _apart(row["start"], hour(162)) <= 15
+    assert row["is_open"]
+
+
 def test_a_burst_of_fast_calls_is_no_lasting_change() -> None:
     random = np.random.default_rng(6)
     usual, burst = np.sort(random.uniform(0, 168, 5000)), np.sort(random.uniform(90, 90.4, 900))
