@@ -30,7 +30,7 @@ from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.embedded import embedded_url
 from pggit_analytics.postgres.extract import extract_metrics, extract_operation_types
 from pggit_analytics.postgres.extract_past import extract_runs, extract_spans, extract_written_incidents
-from pggit_analytics.postgres.extract_wishes import Wishes, default_span, extract_wishes
+from pggit_analytics.postgres.extract_wishes import NewSettings, Wishes, default_span, extract_wishes
 from pggit_analytics.postgres.sources import NATIVE
 from pggit_analytics.results import Detections, Incident, IncidentList
 from pggit_analytics.tuning import Tuning
@@ -300,6 +300,7 @@ def backtest(
     start: datetime | None = None,
     end: datetime | None = None,
     step: timedelta = timedelta(hours=6),
+    settings: NewSettings | None = None,
 ) -> Backtest:
     """History replayed as if live: what would have been said, and when. Nothing is written.
 
@@ -308,16 +309,20 @@ def backtest(
         start: first run, with a time zone; None = 7 days before the end. Timings are read from 7 days before it on.
         end: no run is later; None = now, by the database's clock.
         step: from run to run, 1 minute to 7 days.
+        settings: of operations, to be tried instead of what operation_settings says:
+            ``{"commit": {"sensitivity": 0.5}}``. Further ones: direction (slower, faster, both), minimum_effect_ms,
+            minimum_effect_percent, expected_pages_per_week, sla_ms.
 
     Returns:
         ``events``: `backtesting.EVENTS`, one row a thing said; ``summary``: pages, critical_pages, days, operations,
         pages_per_operation_day; ``moments`` of the runs.
 
     Raises:
-        InvalidArgument: a moment has no time zone, the start is not before the end, the step does not fit.
+        InvalidArgument: a moment has no time zone, the start is not before the end, the step does not fit, a
+            setting is not allowed.
         InvalidSource, InvalidData, DatabaseError: see `extract_metrics`.
     """
-    return replay_history(_target(db), _span(start, end, step))
+    return replay_history(_target(db), _span(start, end, step), settings=settings)
 
 
 def tune(
@@ -326,6 +331,7 @@ def tune(
     start: datetime | None = None,
     end: datetime | None = None,
     step: timedelta = timedelta(hours=6),
+    settings: NewSettings | None = None,
     apply: bool = False,
 ) -> Tuning:
     """Proposals for the settings of operations, from verdicts on alerts and from a backtest.
@@ -333,6 +339,7 @@ def tune(
     Args:
         db: of ``connect``.
         start, end, step: see ``backtest``.
+        settings: see ``backtest``; ``{"commit": {"expected_pages_per_week": 1}}`` asks what to set for that.
         apply: write what is proposed to operation_settings; otherwise nothing is written.
 
     Returns:
@@ -344,7 +351,7 @@ def tune(
         PermissionDenied: the role may not write operation_settings.
         InvalidSource, InvalidData, DatabaseError: see `extract_metrics`.
     """
-    return propose_settings(_target(db), _span(start, end, step), apply=apply)
+    return propose_settings(_target(db), _span(start, end, step), apply=apply, settings=settings)
 
 
 def _target(db: Database) -> Target:

@@ -27,7 +27,7 @@ from pggit_analytics.errors import InvalidArgument
 from pggit_analytics.frames import INSTANT, SEVERITIES, FrameSchema
 from pggit_analytics.pipeline import Target, within
 from pggit_analytics.postgres.extract import extract_metrics
-from pggit_analytics.postgres.extract_wishes import Wishes, default_span, extract_wishes
+from pggit_analytics.postgres.extract_wishes import NewSettings, Wishes, default_span, extract_wishes
 from pggit_analytics.report.shown import Shown
 
 #: What would have been said, in order of time, the most severe first. ``event``: standing (so already at the start),
@@ -130,17 +130,28 @@ class Backtest(Shown):
 
 
 def backtest(
-    target: Target, parameters: BacktestParameters, *, progress: RunsDone = lambda _done, _all: None
+    target: Target,
+    parameters: BacktestParameters,
+    *,
+    settings: NewSettings | None = None,
+    progress: RunsDone = lambda _done, _all: None,
 ) -> Backtest:
     """Read the metrics of [start - 7 days, end] and replay the runs; nothing is written.
 
+    Args:
+        target: where they are.
+        parameters: which runs.
+        settings: of operations, instead of those that the database has.
+        progress: called after each run.
+
     Raises:
-        InvalidArgument: the start is not before the end, the step is longer than the span or too short for it.
+        InvalidArgument: the start is not before the end, the step is longer than the span or too short for it, or a
+            setting is not allowed.
         PggitAnalyticsError: see `extract_metrics` and `extract_wishes`.
     """
     moments = moments_of(target, parameters)
     first = moments[0] - WINDOW
-    wishes = extract_wishes(target.database, first, moments[-1])
+    wishes = extract_wishes(target.database, first, moments[-1]).changed(settings or {})
     with extract_metrics(target.source_database, target.source, start=first, end=moments[-1]) as metrics:
         progress(0, len(moments))
         events = replay(metrics.frame, moments, wishes, progress=progress)

@@ -27,7 +27,7 @@ from pggit_analytics.frames import OPERATION_SETTINGS, SILENCES, FrameSchema
 from pggit_analytics.pipeline import Target
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.extract import extract_metrics
-from pggit_analytics.postgres.extract_wishes import Wishes, extract_wishes
+from pggit_analytics.postgres.extract_wishes import NewSettings, Wishes, extract_wishes
 from pggit_analytics.report.shown import Shown
 
 #: sensitivities that are tried
@@ -117,9 +117,17 @@ def tune(
     parameters: BacktestParameters,
     *,
     apply: bool = False,
+    settings: NewSettings | None = None,
     progress: RunsDone = lambda _done, _all: None,
 ) -> Tuning:
     """Propose settings; written to operation_settings only with ``apply``.
+
+    Args:
+        target: where they are.
+        parameters: the runs that are replayed.
+        apply: write what is proposed.
+        settings: of operations, instead of those that the database has; never written.
+        progress: called after each run.
 
     Raises:
         InvalidArgument: see `backtest`.
@@ -128,7 +136,7 @@ def tune(
     """
     moments = moments_of(target, parameters)
     first = moments[0] - WINDOW
-    wishes = extract_wishes(target.database, first, moments[-1])
+    wishes = extract_wishes(target.database, first, moments[-1]).changed(settings or {})
     verdicts = extract_verdicts(target.database, moments[-1])
     with extract_metrics(target.source_database, target.source, start=first, end=moments[-1]) as metrics:
         pages = pages_by_sensitivity(metrics.frame, moments, wishes, progress=progress)

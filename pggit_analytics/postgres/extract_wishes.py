@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import polars as pl
 import psycopg
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pggit_analytics.analysis.incidents import Thresholds
+from pggit_analytics.errors import InvalidArgument
 from pggit_analytics.frames import OPERATION_SETTINGS, SILENCES
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.write_incidents import (
@@ -17,6 +21,22 @@ from pggit_analytics.postgres.write_incidents import (
     read_frame,
     read_thresholds,
 )
+
+#: operation -> setting -> value, see `OperationSettings`
+NewSettings = Mapping[str, Mapping[str, object]]
+
+
+class OperationSettings(BaseModel):
+    """A row of operation_settings; None = the default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    direction: Literal["slower", "faster", "both"] = "slower"
+    minimum_effect_ms: float | None = Field(default=None, ge=0)
+    minimum_effect_percent: float | None = Field(default=None, ge=0)
+    sensitivity: float | None = Field(default=None, ge=0.1, le=10)
+    expected_pages_per_week: float | None = Field(default=None, ge=0)
+    sla_ms: float | None = Field(default=None, gt=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,22 @@ class Wishes:
     untracked: tuple[str, ...] = ()
     #: False: the role may not read analytics_settings, and ``thresholds`` are those of a new installation
     thresholds_known: bool = True
+
+    def changed(self, settings: NewSettings) -> Wishes:
+        """With other settings of single operations; what is not named stays.
+
+        Raises:
+            InvalidArgument: a setting is not known or its value is not allowed.
+        """
+        rows = {row.pop("operation_type"): row for row in self.settings.to_dicts()}
+        for operation, new in settings.items():
+            try:
+                rows[operation] = OperationSettings.model_validate(rows.get(operation, {}) | dict(new)).model_dump()
+            except ValidationError as exc:
+                faults = "; ".join(f"{error['loc'][0]} is {error['input']!r}: {error['msg']}" for error in exc.errors())
+                raise InvalidArgument(f"settings of {operation!r}: {faults}") from exc
+        frame = OPERATION_SETTINGS.frame([{"operation_type": name, **row} for name, row in sorted(rows.items())])
+        return replace(self, settings=OPERATION_SETTINGS.check(frame))
 
 
 def extract_wishes(database: Database, start: datetime, end: datetime) -> Wishes:

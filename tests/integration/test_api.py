@@ -376,6 +376,34 @@ def test_a_backtest_and_a_tuning_say_what_they_found(db: Database) -> None:
     assert "nothing is written" in repr(tuning)
 
 
+def test_other_settings_can_be_tried_and_are_not_written(db: Database) -> None:
+    span = {"start": AS_OF - DAY, "end": AS_OF, "step": timedelta(hours=12)}
+    every = pa.backtest(db, **span)
+    paged = set(every.events.filter("is_page")["operation_type"])
+    names = every.events["operation_type"].unique().to_list()
+    none = pa.backtest(db, **span, settings={name: {"minimum_effect_percent": 5000} for name in names})
+    assert paged
+    assert paged & set(none.events.filter("is_page")["operation_type"]) == set()
+    expected = pa.tune(db, **span, settings={"commit": {"expected_pages_per_week": 2}}).proposals
+    assert expected.filter(operation_type="commit")["expected_pages_per_week"].item() == 2
+    with db.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM operation_settings").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("function", [pa.backtest, pa.tune])
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"sensitivty": 1}, "settings of 'commit': sensitivty is 1: Extra inputs are not permitted"),
+        ({"sensitivity": 11}, "settings of 'commit': sensitivity is 11: Input should be less than or equal to 10"),
+        ({"direction": "up"}, "settings of 'commit': direction is 'up': Input should be 'slower', 'faster' or 'both'"),
+    ],
+)
+def test_settings_that_are_none_are_refused(db: Database, function, setting, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        function(db, start=AS_OF - DAY, end=AS_OF, settings={"commit": setting})
+
+
 @pytest.mark.parametrize("function", [pa.backtest, pa.tune])
 @pytest.mark.parametrize(
     ("arguments", "said"),
