@@ -37,7 +37,7 @@ from pggit_analytics.tuning import Tuning
 from pggit_analytics.tuning import tune as propose_settings
 
 if TYPE_CHECKING:
-    import altair as alt
+    from pggit_analytics.report.charts.operation import DrawnChart
 
 #: longest look back, in hours: ten years
 _MOST_HOURS = 87600
@@ -254,7 +254,7 @@ def plot(
     as_of: datetime | None = None,
     lookback_hours: int = 168,
     operation: str | None = None,
-) -> alt.LayerChart:
+) -> DrawnChart:
     """A chart of an operation, or of an incident: what calls took beside what they usually take.
 
     The band is where 90 of 100 calls usually lie. From the onset of an incident on, usual is what was so before.
@@ -267,7 +267,8 @@ def plot(
         operation: another operation of the incident than the one it is about.
 
     Returns:
-        An Altair chart; a notebook shows it, ``.save("chart.png")`` or ``.save("chart.svg")`` writes it.
+        An Altair chart. A notebook shows it as a drawing; ``altair.JupyterChart(chart)`` shows it with what the mouse
+        points at, ``.save("chart.png")`` or ``.save("chart.svg")`` writes it.
 
     Raises:
         InvalidArgument: ``as_of`` has no time zone, ``lookback_hours`` is out of range, the operation is not known or

@@ -108,3 +108,12 @@ def test_the_chart_can_be_drawn_without_a_browser(levels, tmp_path) -> None:
     picture = (tmp_path / "chart.svg").read_text()
     assert "milliseconds" in picture
     assert "began" not in picture
+
+
+def test_a_notebook_shows_the_chart_as_a_drawing_that_fetches_nothing(levels) -> None:
+    chart = operation_chart(operation_course(levels, "plain"), POINTS.empty(), title="plain", subtitle="quiet")
+    shown = chart._repr_mimebundle_()
+    assert set(shown) == {"image/svg+xml", "text/plain"}
+    assert ">quiet<" in shown["image/svg+xml"]
+    assert "<script" not in shown["image/svg+xml"]
+    assert "http" not in shown["image/svg+xml"].replace("http://www.w3.org/", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -17,6 +18,15 @@ _MARK = _COLOURS[-1]
 _DIGITS = 4
 
 
+class DrawnChart(alt.LayerChart):
+    """A chart that a notebook shows as a drawing, for which nothing is fetched and no script is run."""
+
+    def _repr_mimebundle_(self, *_args: Any, **_options: Any) -> dict[str, str]:
+        import vl_convert
+
+        return {"image/svg+xml": vl_convert.vegalite_to_svg(self.to_dict()), "text/plain": repr(self)}
+
+
 def operation_chart(
     course: pl.DataFrame,
     slow: pl.DataFrame,
@@ -27,7 +37,7 @@ def operation_chart(
     ended_at: datetime | None = None,
     width: int = 720,
     height: int = 260,
-) -> alt.LayerChart:
+) -> DrawnChart:
     """The chart. Durations are on a logarithmic scale, instants in UTC.
 
     Args:
@@ -75,7 +85,7 @@ def operation_chart(
         *(_mark(at, text, instant) for text, instant in (("began", onset), ("ended", ended_at)) if instant is not None),
     ]
     heading = alt.TitleParams(title, subtitle=subtitle or [], anchor="start", subtitlePadding=4, offset=12)
-    return alt.LayerChart(layer=layers, title=heading, width=width, height=height)
+    return DrawnChart(layer=layers, title=heading, width=width, height=height)
 
 
 def _mark(at: alt.X, text: str, instant: datetime) -> alt.LayerChart:
