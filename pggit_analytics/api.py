@@ -16,12 +16,13 @@ import polars as pl
 
 from pggit_analytics import pipeline
 from pggit_analytics.analysis.arguments import check_as_of, check_operation_types, check_whole, lookback
-from pggit_analytics.analysis.engine_findings import EngineFindings
+from pggit_analytics.analysis.engine_findings import EngineFindings, engine_findings
+from pggit_analytics.analysis.engine_incidents import engine_incidents
 from pggit_analytics.analysis.followed_levels import operation_levels
-from pggit_analytics.analysis.incidents import WINDOW, Incidents, find_incidents
+from pggit_analytics.analysis.incidents import WINDOW, Incidents
 from pggit_analytics.analysis.operation_course import operation_course, slow_points
 from pggit_analytics.analysis.spikes import slow_calls
-from pggit_analytics.backtesting import Backtest, BacktestParameters, findings_at
+from pggit_analytics.backtesting import Backtest, BacktestParameters
 from pggit_analytics.backtesting import backtest as replay_history
 from pggit_analytics.config import Settings, load_settings
 from pggit_analytics.errors import ConfigurationError, InvalidArgument, InvalidSource
@@ -30,7 +31,7 @@ from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.embedded import embedded_url
 from pggit_analytics.postgres.extract import extract_metrics, extract_operation_types
 from pggit_analytics.postgres.extract_past import extract_runs, extract_spans, extract_written_incidents
-from pggit_analytics.postgres.extract_wishes import NewSettings, Wishes, default_span, extract_wishes
+from pggit_analytics.postgres.extract_wishes import NewSettings, default_span, extract_wishes
 from pggit_analytics.postgres.sources import NATIVE
 from pggit_analytics.results import Detections, Incident, IncidentList
 from pggit_analytics.tuning import Tuning
@@ -152,7 +153,7 @@ def detect(
     inputs = pipeline.gather(_target(db), parameters)
     with inputs.metrics as read:
         found = pipeline.correlate(inputs, parameters, pipeline.detect(inputs, parameters))
-        engine = findings_at(read.frame, _wishes(db, end), end)
+        engine = _engine(inputs)
         rows_read = read.rows
     shown = {
         "anomalies": found.anomalies,
@@ -184,27 +185,26 @@ def incidents(db: Database, *, as_of: datetime | None = None) -> IncidentList:
     end = _end(db, as_of)
     if as_of is None:
         return IncidentList.of(extract_written_incidents(db, end), end, is_written=True)
-    target, wishes = _target(db), _wishes(db, end)
-    with extract_metrics(target.source_database, target.source, start=end - WINDOW, end=end) as read:
-        found = _found(findings_at(read.frame, wishes, end), wishes, end, read.frame)
+    wishes = extract_wishes(db, end - WINDOW, end)
+    inputs = pipeline.gather(_target(db), MonitorParameters(as_of=end))
+    with inputs.metrics as read:
+        found = engine_incidents(
+            _engine(inputs),
+            Incidents(),
+            as_of=end,
+            metrics=pipeline.within(read.frame, end),
+            settings=wishes.settings,
+            silences=wishes.silences,
+            thresholds=wishes.thresholds,
+        )
     return IncidentList.of(found, end, is_written=False)
 
 
-def _found(engine: EngineFindings, wishes: Wishes, as_of: datetime, window: pl.DataFrame | pl.LazyFrame) -> Incidents:
-    return find_incidents(
-        engine.changes,
-        engine.episodes,
-        engine.slow_calls,
-        engine.shared.groups,
-        engine.forecasts,
-        wishes.settings,
-        Incidents(),
-        as_of=as_of,
-        metrics=window,
-        silences=wishes.silences,
-        parents=engine.parents.select("operation_type", "parent_type"),
-        thresholds=wishes.thresholds,
-    )
+def _engine(inputs: pipeline.Inputs) -> EngineFindings:
+    """What the engine finds in the operations that are watched."""
+    unwatched = inputs.operation_types.filter(~pl.col("is_tracked"))["operation_type"].to_list()
+    window = pipeline.within(inputs.metrics.frame, inputs.as_of).filter(~pl.col("operation_type").is_in(unwatched))
+    return engine_findings(window, inputs.as_of, limits=inputs.limits, parents=inputs.parents)
 
 
 def traces(
@@ -372,10 +372,6 @@ def _known(db: Database, operations: Sequence[str] | None) -> list[str] | None:
         raise InvalidArgument(f"operations is {operations!r}, expected a list of names, or None for all")
     check_operation_types(operations, extract_operation_types(db)["operation_type"].to_list())
     return list(operations)
-
-
-def _wishes(db: Database, end: datetime) -> Wishes:
-    return extract_wishes(db, end - WINDOW, end)
 
 
 def _span(start: datetime | None, end: datetime | None, step: timedelta) -> BacktestParameters:

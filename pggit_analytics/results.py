@@ -102,13 +102,16 @@ class Incident(Shown):
     def _what(self, ratio: float | None) -> str:
         kind, over = self.row["kind"], self.ended_at
         times = "another time" if ratio is None else f"{ratio:.3g} times as long"
-        span = f"from {_utc(self.onset)} to {_utc(over)}" if over else f"since {_utc(self.onset)}"
+        span = f"since {_utc(self.onset)}"
+        if over:
+            is_short = _utc(over) == _utc(self.onset)
+            span = f"at {_utc(over)}" if is_short else f"from {_utc(self.onset)} to {_utc(over)}"
         if kind == "forecast":
             return f"will exceed its limit about {_utc(self.row['expected_breach_at'])}"
         if kind == "calls":
             calls = int(self.operations["calls"].sum())
             many = "a single slow call" if calls == 1 else f"{calls} slow calls"
-            return f"had {many}, up to {times}, {f'at {_utc(self.onset)}' if calls == 1 else span}"
+            return f"had {many}, up to {times}, {span}"
         return f"{'took' if over else 'takes'} {times} {span}"
 
     def headline(self) -> str:
