@@ -427,6 +427,7 @@ ALERTS = FrameSchema(
         "operation_type": pl.String,
         "alert_type": pl.String,
         "severity": pl.String,
+        "alert_source": pl.String,
         "evidence": pl.String,
         "opened_at": INSTANT,
         "last_seen_at": INSTANT,
@@ -575,6 +576,7 @@ CURRENT_FINDINGS = FrameSchema(
         "evidence": pl.String,
         "advice": pl.String,
         "alert_id": pl.Int64,
+        "alert_source": pl.String,
     },
     nullable=frozenset({"operation_type"}),
 )

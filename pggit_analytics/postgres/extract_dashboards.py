@@ -100,8 +100,8 @@ _NOTIFICATIONS = """
 """
 
 _ALERTS = """
-    SELECT alert_id, operation_type, alert_type, severity, evidence::TEXT AS evidence, opened_at, last_seen_at,
-           resolved_at, acknowledged_at
+    SELECT alert_id, operation_type, alert_type, severity, alert_source, evidence::TEXT AS evidence, opened_at,
+           last_seen_at, resolved_at, acknowledged_at
     FROM performance_alerts
     WHERE opened_at <= %(as_of)s AND (resolved_at IS NULL OR resolved_at > %(as_of)s)
 """

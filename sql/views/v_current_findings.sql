@@ -5,6 +5,7 @@
 -- operation_type is NULL for an alert about no operation; of a pair it is the first, both names are in the evidence.
 -- last_seen_at of an alert that was found again later is analysis_time(): its trouble had not ended then.
 -- is_snoozed: a snooze of the alert's type and of one of its operations (NULL = all) was in force.
+-- alert_source: found by the pipeline's engine (incidents) or by the detectors of the plan, see paging_source().
 -- evidence is what was known when the alert opened. advice is the recommendation in it, else one for the alert's type.
 CREATE OR REPLACE VIEW v_current_findings AS
 SELECT
@@ -49,7 +50,8 @@ SELECT
                 'Read the error in the evidence, repair its cause and recalculate the baseline; the old one still applies'
         END
     END AS advice,
-    a.alert_id
+    a.alert_id,
+    a.alert_source
 FROM performance_alerts AS a
 -- first and once, so that a moment without a zone is refused by an empty table as well
 WHERE (SELECT analysis_time()) IS NOT NULL

@@ -45,7 +45,8 @@ COLUMNS = {
         "hour status notification_count avg_delivery_time_seconds min_retries max_retries"
     ),
     "v_current_findings": (
-        "operation_type alert_type severity since last_seen_at is_snoozed is_acknowledged evidence advice alert_id"
+        "operation_type alert_type severity since last_seen_at is_snoozed is_acknowledged evidence advice alert_id "
+        "alert_source"
     ),
 }
 VIEWS = list(COLUMNS)

@@ -138,12 +138,12 @@ _INSERTS = {
     """,
     "alerts": """
         INSERT INTO performance_alerts (
-            alert_id, operation_type, alert_type, severity, dedup_key, evidence, opened_at, last_seen_at, resolved_at,
-            acknowledged_at
+            alert_id, operation_type, alert_type, severity, alert_source, dedup_key, evidence, opened_at, last_seen_at,
+            resolved_at, acknowledged_at
         )
         VALUES (
-            %(alert_id)s, %(operation_type)s, %(alert_type)s, %(severity)s, 'test ' || %(alert_id)s, %(evidence)s,
-            %(opened_at)s, %(last_seen_at)s, %(resolved_at)s, %(acknowledged_at)s
+            %(alert_id)s, %(operation_type)s, %(alert_type)s, %(severity)s, %(alert_source)s, 'test ' || %(alert_id)s,
+            %(evidence)s, %(opened_at)s, %(last_seen_at)s, %(resolved_at)s, %(acknowledged_at)s
         )
     """,
     "snoozes": """
@@ -288,6 +288,7 @@ def _alerts(draw: st.DrawFn, instants: st.SearchStrategy[datetime]) -> list[dict
             operation_type=st.one_of(st.none(), _TYPES),
             alert_type=st.sampled_from(sorted(ADVICE)),
             severity=st.sampled_from(list(frames.SEVERITIES.categories)),
+            alert_source=st.sampled_from(["plan", "incidents"]),
             evidence=st.one_of(evidence, st.just([1]), st.just("text")),
             opened_at=instants,
             last_seen_at=instants,
