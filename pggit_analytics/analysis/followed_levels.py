@@ -170,8 +170,7 @@ def follow_levels(
     for episode in episodes:
         is_passing[episode.operation, episode.first : episode.last] = True
     precision = np.where(is_passing, 0.0, precision)
-    inflation = _inflation(grid, values, usual, precision, season)
-    models = level_models(grid, values, precision / inflation[:, None], season)
+    models, inflation = _models(grid, values, usual, precision, season)
     lasting = np.array([model.path(grid.cells) for model in models]).reshape(values.shape)
     local = lasting.copy()
     for episode in episodes:
@@ -187,7 +186,7 @@ def follow_levels(
         lasting=lasting,
         local=local,
         inflation=inflation,
-        models=models,
+        models=tuple(models),
         episodes=tuple(episodes),
     )
 
@@ -267,16 +266,25 @@ def long_run_inflation(grid: CallGrid, errors: Floats, precision: Floats) -> Flo
     return found
 
 
-def _inflation(grid: CallGrid, values: Floats, usual: Floats, precision: Floats, season: Floats) -> Floats:
-    """By blocks of hours, and of operations that then seem to change by half days about one change."""
+def _models(
+    grid: CallGrid, values: Floats, usual: Floats, precision: Floats, season: Floats
+) -> tuple[list[Model], Floats]:
+    """What lasts, with the inflation by blocks of hours, and by half days of operations that then seem to change."""
     inflation = long_run_inflation(grid, values - usual, precision)
-    models = level_models(grid, values, precision / inflation[:, None], season)
-    suspects = [place for place, model in enumerate(models) if model.levels.size > 1 and not model.is_rare]
-    if suspects:
-        values, precision = values[suspects], precision[suspects]
-        rest = values - np.array([single_change(grid, *row) for row in zip(values, precision, strict=True)])
-        inflation[suspects] = np.maximum(inflation[suspects], _wander_inflation(grid, rest, precision))
-    return inflation
+    models = list(level_models(grid, values, precision / inflation[:, None], season))
+    suspects = np.array(
+        [place for place, m in enumerate(models) if m.levels.size > 1 and not m.is_rare], dtype=np.int64
+    )
+    if not suspects.size:
+        return models, inflation
+    rest = np.array([values[place] - single_change(grid, values[place], precision[place]) for place in suspects])
+    wander = _wander_inflation(grid, rest, precision[suspects])
+    again = suspects[wander > inflation[suspects]]
+    inflation[suspects] = np.maximum(inflation[suspects], wander)
+    judged = level_models(grid, values[again], precision[again] / inflation[again, None], season, again)
+    for place, model in zip(again, judged, strict=True):
+        models[place] = model
+    return models, inflation
 
 
 def _wander_inflation(grid: CallGrid, values: Floats, precision: Floats) -> Floats:

@@ -14,9 +14,11 @@ incidents met by one cause the oldest goes on, and the others become part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 from pggit_analytics.analysis.incident_inputs import CALLS, FASTER, FORECAST, LEVEL, Found, Group, is_near
@@ -120,11 +122,10 @@ def causes_of(measured: Sequence[Measured], groups: Sequence[Group], as_of: date
         for place in places[1:]:
             sets.join(places[0], place)
     grouped = {place for places in near for place in places}
-    for one in range(len(found)):
-        for two in range(one + 1, len(found)):
-            is_alone = not grouped & {one, two}
-            if _is_one(found[one], found[two]) or (is_alone and _is_on_top(found[one], found[two])):
-                sets.join(one, two)
+    for one, two in _near(found):
+        is_alone = not grouped & {one, two}
+        if _is_one(found[one], found[two]) or (is_alone and _is_on_top(found[one], found[two])):
+            sets.join(one, two)
     return [
         Cause(
             tuple(measured[place] for place in places),
@@ -132,6 +133,20 @@ def causes_of(measured: Sequence[Measured], groups: Sequence[Group], as_of: date
         )
         for places in sets.all()
     ]
+
+
+def _near(found: Sequence[Found]) -> Iterator[tuple[int, int]]:
+    """The pairs of one operation, and those that begin within `COMMON_ONSET`; others are not one."""
+    of_operation: dict[str, list[int]] = {}
+    for place, one in enumerate(found):
+        of_operation.setdefault(one.operation, []).append(place)
+    for places in of_operation.values():
+        yield from combinations(places, 2)
+    in_order = sorted(range(len(found)), key=lambda place: found[place].onset)
+    onsets = [found[place].onset for place in in_order]
+    for rank, place in enumerate(in_order):
+        end = bisect_right(onsets, onsets[rank] + COMMON_ONSET)
+        yield from ((place, other) for other in in_order[rank + 1 : end])
 
 
 def _is_one(one: Found, two: Found) -> bool:

@@ -90,7 +90,7 @@ def shared_groups(levels: SharedLevels, pairs: PairMatrices) -> list[Group]:
             found.append(coinciding)
         elif of_pairs:
             found.append(of_pairs)
-    return sorted(_joined_by_others(levels, widths, found), key=lambda group: group.members)
+    return sorted(_joined_by_others(at_width, widths, found), key=lambda group: group.members)
 
 
 def _by_coincidence(of_group: Series, joined: Ints) -> Group | None:
@@ -127,11 +127,10 @@ def regrouped(levels: SharedLevels, group: Group, without: Collection[int]) -> G
     return _group(of_group, kept, group.proof, group.p) if kept.size else None
 
 
-def _joined_by_others(levels: SharedLevels, widths: Ints, groups: list[Group]) -> list[Group]:
+def _joined_by_others(at_width: dict[int, Series], widths: Ints, groups: list[Group]) -> list[Group]:
     """The groups with the operations left out that go with the mean of all their members, each with the nearest."""
     if not groups:
         return []
-    at_width = {int(place): series(levels, WIDTHS[place]) for place in np.unique(widths)}
     taken = {member for group in groups for member in group.members}
     joining: list[list[int]] = [[] for _ in groups]
     for place in range(widths.size):
