@@ -20,7 +20,6 @@ days is a season, one on a single day is not.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,10 +123,18 @@ def running_median(values: Floats, half: int, least: int = 1) -> Floats:
         least: elements without which it is NaN.
     """
     windows = sliding_window_view(np.pad(values, ((0, 0), (half, half)), constant_values=np.nan), 2 * half + 1, axis=1)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        medians = np.nanmedian(windows, axis=2)
-    return np.where(np.isfinite(windows).sum(axis=2) >= least, medians, np.nan)
+    return np.where(np.isfinite(windows).sum(axis=2) >= least, medians(windows), np.nan)
+
+
+def medians(values: Floats) -> Floats:
+    """The medians over the last axis; NaN are left out, and the median of nothing is NaN.
+
+    Short rows are sorted many times faster than `numpy.nanmedian` masks them.
+    """
+    in_order, count = np.sort(values, axis=-1), np.isfinite(values).sum(axis=-1, keepdims=True)
+    low, high = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, values.shape[-1] - 1)
+    middle = (np.take_along_axis(in_order, low, -1) + np.take_along_axis(in_order, high, -1)) / 2
+    return np.asarray(np.where(count > 0, middle, np.nan)[..., 0], dtype=np.float64)
 
 
 def _within_day(hours: _Hours) -> Floats:
@@ -226,9 +233,7 @@ def _weekend_offset(hours: _Hours, common: Floats, loading: Floats) -> Floats:
 def _levels(plain: Floats, precision: Floats, where: slice) -> tuple[Floats, Floats]:
     """The median level of each operation in some hours, and its variance; NaN and infinity without calls."""
     values, weights = plain[:, where], precision[:, where]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        level = np.nanmedian(values, axis=1) if values.shape[1] else np.full(len(values), np.nan)
+    level = medians(values) if values.shape[1] else np.full(len(values), np.nan)
     return level, _MEDIAN_VARIANCE / np.maximum(weights.sum(axis=1), 1e-12)
 
 
@@ -244,8 +249,8 @@ def _own(hours: _Hours, found: Season) -> Floats:
         if not (days >= LEAST_DAYS).any():
             continue
         known = days >= LEAST_DAYS
-        middle = np.nanmedian(of_hour[known], axis=1)
-        scatter = np.nanmedian(np.abs(of_hour[known] - middle[:, None]), axis=1) / _MAD
+        middle = medians(of_hour[known])
+        scatter = medians(np.abs(of_hour[known] - middle[:, None])) / _MAD
         own[known, hour], variance[known, hour] = middle, scatter**2
         variance[known, hour] *= _MEDIAN_VARIANCE / days[known]
     # the scatter of a single hour is uncertain itself: that of the operation's day is used for all its hours

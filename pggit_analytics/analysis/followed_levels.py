@@ -30,7 +30,7 @@ from pggit_analytics.analysis.call_grid import (
     cell_means,
     spreads,
 )
-from pggit_analytics.analysis.expected_levels import HALF_DAY, running_median, season
+from pggit_analytics.analysis.expected_levels import HALF_DAY, medians, running_median, season
 from pggit_analytics.analysis.level_models import Model, level_models, single_change
 from pggit_analytics.analysis.partition import optimal_partitions, piece_means
 from pggit_analytics.frames import INSTANT, FrameSchema
@@ -207,7 +207,7 @@ def _spread_of_cells(adjusted: Floats, count: Floats, spread: Floats) -> Floats:
 
 def _deviation(standardised: Floats) -> float:
     """The standard deviation of values of mean 0 by the median of their sizes; NaN are left out."""
-    return float(np.nanmedian(np.abs(standardised))) / _MEDIAN_SIZE
+    return float(medians(np.abs(standardised))) / _MEDIAN_SIZE
 
 
 def _hourly(grid: CallGrid, adjusted: Floats, precision: Floats) -> Floats:
@@ -303,5 +303,5 @@ def _wander_inflation(grid: CallGrid, values: Floats, precision: Floats) -> Floa
     for place, row in enumerate(np.where(is_known, difference, np.nan)):
         if np.isfinite(row).sum() >= _LEAST_WANDER:
             expected = np.sqrt(1 / before[place] + 1 / after[place])
-            found[place] = max(1.0, _deviation((row - np.nanmedian(row)) / expected) ** 2)
+            found[place] = max(1.0, _deviation((row - medians(row)) / expected) ** 2)
     return found

@@ -15,13 +15,12 @@ Single calls count up to 3 spreads from the path (winsorised; Tukey 1962), so th
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from pggit_analytics.analysis.call_grid import HOUR, MINUTE, CallGrid, Flags, Floats, Runs
-from pggit_analytics.analysis.expected_levels import running_median
+from pggit_analytics.analysis.expected_levels import medians, running_median
 
 #: width of a cell
 CELL = 5 * MINUTE
@@ -119,10 +118,7 @@ def own_paths(grid: CallGrid) -> Floats:
         total[place, runs.cell] = runs.sums(grid.log_us[grid.calls_of(place)])
     count, total = (grid.block_sums(values, grid.cells_in(1.0)) for values in (grid.counts(), total))
     mean = np.divide(total, count, out=np.full((shape, hours), np.nan), where=count > 0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        overall = np.nan_to_num(np.nanmedian(mean, axis=1))
-    hourly = _filled(running_median(mean, HALF_HOURS, LEAST_HOURS), overall)
+    hourly = _filled(running_median(mean, HALF_HOURS, LEAST_HOURS), np.nan_to_num(medians(mean)))
     cells = int((grid.end - grid.start) // CELL) + 1
     at = (np.arange(cells) + 0.5) * CELL / HOUR - 0.5
     return np.array([np.interp(at, np.arange(hours), path) for path in hourly]).reshape(shape, cells)
@@ -184,7 +180,7 @@ def common_course(value: Floats, has_calls: Flags, smoothed: int) -> Floats:
     course = np.zeros(value.shape[1])
     if not enough.any():
         return course
-    course[enough] = np.nanmedian(np.where(has_calls, value, np.nan)[:, enough], axis=0)
+    course[enough] = medians(np.where(has_calls, value, np.nan)[:, enough].T)
     course = np.convolve(np.pad(course, smoothed // 2, mode="edge"), np.ones(smoothed), "valid") / smoothed
     bound = max(LEAST_COMMON, COMMON_SPREADS * float(np.median(np.abs(course[enough]))) / _MAD)
     return np.clip(course, -bound, bound)
