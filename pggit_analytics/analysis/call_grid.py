@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pggit_analytics.analysis.ordered_calls import Calls, Floats, Ints, microseconds, ordered_calls
+from pggit_analytics.analysis.ordered_calls import Calls, Flags, Floats, Ints, microseconds, ordered_calls
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.errors import InvalidArgument
 
@@ -34,7 +34,6 @@ __all__ = [
     "spreads",
 ]
 
-Flags = NDArray[np.bool_]
 Number = TypeVar("Number", np.float64, np.bool_)
 
 MINUTE = 60_000_000

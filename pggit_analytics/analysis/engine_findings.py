@@ -65,7 +65,7 @@ def engine_findings(
     levels = operation_levels(metrics, as_of, lookback=lookback, incidents=incidents)
     changes = level_changes(levels)
     if parents is None:
-        parents = TRACE_PARENTS.empty() if traces is None else trace_parents(metrics, traces)
+        parents = TRACE_PARENTS.empty() if traces is None else trace_parents(levels.grid, traces)
     return EngineFindings(
         changes=changes,
         episodes=level_episodes(levels),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ import polars as pl
 from pggit_analytics.analysis.incident_impact import Timed, Timings, measure_calls
 from pggit_analytics.analysis.incident_inputs import CALLS, LEVEL, SLOW_CALLS, Found, taken
 from pggit_analytics.analysis.incident_screens import Measured, Suppressed
-from pggit_analytics.frames import INSTANT
+from pggit_analytics.analysis.ordered_calls import Flags, Floats, Ints, instant, microseconds
 
 #: slow calls of one operation further apart than this are two findings
 CALL_GAP = timedelta(hours=1)
@@ -38,50 +39,61 @@ def calls_found(
         .items()
     ):
         operation = str(key[0])
-        rows = _timed(of_operation, timings.of(operation))
+        slow = _slow(of_operation, timings.of(operation))
         spans = [(one.found.onset, one.found.ended_at or timings.as_of) for one in levels if _is_level(one, operation)]
-        inside = _inside(rows, spans)
+        inside = _inside(slow.at, spans)
         if inside.any():
-            first = rows.filter(inside)["created_at"].to_list()[0]
+            first = instant(int(slow.at[inside][0]))
             detail = f"{inside.sum()} slow calls while the operation was slow as a whole"
             suppressed.append(Suppressed(operation, "calls", first, "part_of_incident", detail))
-        found += [_finding(operation, chain, timings) for chain in _chains(rows.filter(~inside))]
+        found += [_finding(operation, chain, timings) for chain in _chains(slow.at_places(np.flatnonzero(~inside)))]
     return found, suppressed
 
 
-def _timed(slow: pl.DataFrame, calls: Timed) -> pl.DataFrame:
-    """The slow calls of an operation with when they ended and what they took, by that instant."""
-    of_slow = calls.among(slow["metric_id"].to_numpy())
-    at, ms = pl.Series(of_slow.at).cast(INSTANT), of_slow.ms()
-    table = pl.DataFrame({"metric_id": of_slow.metric_id, "created_at": at, "duration_ms": ms})
-    return slow.join(table, on="metric_id").sort("created_at", "metric_id")
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    """Slow calls of one operation, by the instant they ended, then by metric_id."""
+
+    at: Ints
+    ms: Floats
+    metric_id: Ints
+    score: Floats
+    times_expected: Floats
+
+    def at_places(self, places: Ints) -> _Slow:
+        return _Slow(*(getattr(self, one.name)[places] for one in fields(self)))
+
+
+def _slow(found: pl.DataFrame, calls: Timed) -> _Slow:
+    """The slow calls that the timings hold."""
+    timed = calls.among(found["metric_id"].to_numpy())
+    by_id = found.sort("metric_id")
+    order, place = np.lexsort((timed.metric_id, timed.at)), by_id["metric_id"].search_sorted(timed.metric_id).to_numpy()
+    score, times = (by_id[name].to_numpy()[place] for name in ("score", "times_expected"))
+    return _Slow(timed.at, timed.ms(), timed.metric_id, score, times).at_places(order)
 
 
 def _is_level(one: Measured, operation: str) -> bool:
     return one.found.family == LEVEL and one.found.operation == operation
 
 
-def _inside(rows: pl.DataFrame, spans: Iterable[tuple[datetime, datetime]]) -> pl.Series:
-    inside = pl.Series([False] * rows.height, dtype=pl.Boolean)
+def _inside(at: Ints, spans: Iterable[tuple[datetime, datetime]]) -> Flags:
+    inside = np.zeros(at.size, dtype=np.bool_)
     for start, end in spans:
-        inside |= rows["created_at"].is_between(start, end)
+        inside |= (at >= microseconds(start)) & (at <= microseconds(end))
     return inside
 
 
-def _chains(rows: pl.DataFrame) -> list[pl.DataFrame]:
+def _chains(slow: _Slow) -> list[_Slow]:
     """Runs of calls without a gap of `CALL_GAP`."""
-    if rows.is_empty():
-        return []
-    chain = (rows["created_at"].diff() > CALL_GAP).fill_null(value=False).cum_sum().alias("chain")
-    return rows.with_columns(chain).partition_by("chain", maintain_order=True)
+    gaps = 1 + np.flatnonzero(np.diff(slow.at) > CALL_GAP // timedelta(microseconds=1))
+    return [slow.at_places(places) for places in np.split(np.arange(slow.at.size), gaps) if places.size]
 
 
-def _finding(operation: str, chain: pl.DataFrame, timings: Timings) -> Measured:
-    took = chain["duration_ms"].to_numpy()
-    first, last = chain["created_at"].to_list()[0], chain["created_at"].to_list()[-1]
-    onset = first - timedelta(milliseconds=float(took[0]))
-    slowest = chain.sort(-pl.col("duration_ms"), "metric_id")
-    times = chain["times_expected"].to_numpy()
+def _finding(operation: str, chain: _Slow, timings: Timings) -> Measured:
+    first, last = instant(int(chain.at[0])), instant(int(chain.at[-1]))
+    onset = first - timedelta(milliseconds=float(chain.ms[0]))
+    slowest = chain.metric_id[np.lexsort((chain.metric_id, -chain.ms))]
     found = Found(
         operation=operation,
         family=CALLS,
@@ -91,8 +103,9 @@ def _finding(operation: str, chain: pl.DataFrame, timings: Timings) -> Measured:
         onset_high=last,
         settled_at=onset,
         ended_at=last if last < timings.as_of - CALL_GAP else None,
-        size_ratio=float(times.max()),
-        metric_ids=tuple(slowest["metric_id"].to_list()[:MOST_IDS]),
-        score=float(np.max(chain["score"].to_numpy())),
+        size_ratio=float(chain.times_expected.max()),
+        metric_ids=tuple(slowest[:MOST_IDS].tolist()),
+        score=float(chain.score.max()),
     )
-    return Measured(found, measure_calls(found, timings, took / np.maximum(times, 1.0), took))
+    expected = chain.ms / np.maximum(chain.times_expected, 1.0)
+    return Measured(found, measure_calls(found, timings, expected, chain.ms))

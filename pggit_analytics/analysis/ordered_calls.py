@@ -14,6 +14,7 @@ from pggit_analytics.frames import METRICS
 Floats = NDArray[np.float64]
 #: positions, counts, and instants in microseconds since 1970-01-01 UTC
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 #: bits of the largest numbers that NumPy sorts by their digits, in linear time
@@ -84,10 +85,15 @@ def _order(at: Ints) -> Ints:
     return np.asarray(roughly[np.argsort(since[roughly], kind="stable")])
 
 
-def microseconds(instant: datetime) -> int:
+def microseconds(at: datetime) -> int:
     """Since 1970-01-01 UTC.
 
     Args:
-        instant: with a time zone.
+        at: with a time zone.
     """
-    return (instant - _EPOCH) // _MICROSECOND
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def instant(since: int) -> datetime:
+    """The instant so many microseconds after 1970-01-01 UTC."""
+    return _EPOCH + timedelta(microseconds=since)

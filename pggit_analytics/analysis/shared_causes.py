@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from pggit_analytics.analysis.call_grid import CallGrid, Flags, Floats, Ints
+from pggit_analytics.analysis.ordered_calls import Calls
 from pggit_analytics.analysis.shared_episodes import Lags, SharedEpisode
 from pggit_analytics.analysis.shared_levels import CELL, SharedLevels
 from pggit_analytics.frames import FrameSchema
@@ -27,21 +28,30 @@ _BENEFIT = 2.0
 _LATER_MINUTES, _LATER_ERRORS = 1.0, 1.0
 
 
-def trace_parents(metrics: pl.DataFrame | pl.LazyFrame, traces: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+def trace_parents(calls: Calls, traces: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     """Which operation is mostly part of which other.
 
     Args:
-        metrics: `frames.METRICS`.
+        calls: of the window.
         traces: metric_id, distributed_trace_id (NULL for what is no root), distributed_trace_parent_id (NULL for what
             has no parent).
 
     Returns:
         `TRACE_PARENTS`, by operation; at most one parent each, the one of the most calls (then by name).
     """
-    names = metrics.lazy().select("metric_id", "operation_type")
+    count = np.diff(calls.first)
     root, parent = pl.col("distributed_trace_id"), pl.col("distributed_trace_parent_id")
-    known = traces.lazy().filter(root.is_not_null() | parent.is_not_null()).join(names, on="metric_id")
-    counted = (
+    operation = np.repeat(np.arange(count.size, dtype=np.int32), count)
+    known = (
+        traces.lazy()
+        .filter(root.is_not_null() | parent.is_not_null())
+        .join(pl.LazyFrame({"metric_id": calls.metric_id, "operation": operation}), on="metric_id")
+    )
+    names = pl.Series("operation_type", calls.operations, dtype=pl.String)
+    every = pl.LazyFrame(
+        [pl.Series("operation", np.arange(count.size, dtype=np.int32)), names, pl.Series("all", count)]
+    )
+    found = (
         known.filter(parent.is_not_null())
         .join(
             known.filter(root.is_not_null()).unique("distributed_trace_id", keep="first", maintain_order=True),
@@ -49,14 +59,13 @@ def trace_parents(metrics: pl.DataFrame | pl.LazyFrame, traces: pl.DataFrame | p
             right_on="distributed_trace_id",
             suffix="_of_parent",
         )
-        .select("operation_type", parent_type="operation_type_of_parent")
-        .filter(pl.col("operation_type") != pl.col("parent_type"))
-        .group_by("operation_type", "parent_type")
+        .filter(pl.col("operation") != pl.col("operation_of_parent"))
+        .group_by("operation", "operation_of_parent")
         .agg(pl.len().alias("calls"))
-    )
-    every = names.group_by("operation_type").agg(pl.len().alias("all"))
-    found = (
-        counted.join(every, on="operation_type")
+        .join(every, on="operation")
+        .join(
+            every.select("operation", parent_type="operation_type"), left_on="operation_of_parent", right_on="operation"
+        )
         .with_columns((pl.col("calls") / pl.col("all")).alias("share"))
         .filter(pl.col("share") >= LEAST_SHARE)
         .sort("operation_type", -pl.col("share"), "parent_type")

@@ -153,7 +153,7 @@ def shared_degradation(
         InvalidArgument: an argument is outside its range.
     """
     grid = call_grid(metrics, check_as_of(as_of), lookback)
-    parents = TRACE_PARENTS.empty() if traces is None else trace_parents(metrics, traces)
+    parents = TRACE_PARENTS.empty() if traces is None else trace_parents(grid, traces)
     return shared_degradation_of(grid, spreads(grid), parents)
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from pggit_analytics.analysis.call_grid import call_grid, spreads
 from pggit_analytics.analysis.detect_correlated_degradation import RECOMMENDATIONS
+from pggit_analytics.analysis.ordered_calls import Calls, ordered_calls
 from pggit_analytics.analysis.shared_bottleneck import CONTENTION, KINDS, group_bottleneck
 from pggit_analytics.analysis.shared_causes import cost_shifted, first_mover, trace_parents
 from pggit_analytics.analysis.shared_episodes import Lags, group_episodes
@@ -20,12 +21,13 @@ from tests.unit.joint_calls import AS_OF, every_day, joint_calls
 TRACE_COLUMNS = {"metric_id": pl.Int64, "distributed_trace_id": pl.String, "distributed_trace_parent_id": pl.String}
 
 
-def traced(rows: list[tuple[str, str | None, str | None]]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Metrics and traces of (operation, trace id, parent id)."""
+def traced(rows: list[tuple[str, str | None, str | None]]) -> tuple[Calls, pl.DataFrame]:
+    """Calls and traces of (operation, trace id, parent id)."""
     ids = list(range(1, len(rows) + 1))
     columns = {"metric_id": ids, "operation_type": [row[0] for row in rows], "duration_us": [100] * len(rows)}
     metrics = pl.DataFrame({**columns, "created_at": [AS_OF] * len(rows)}, schema=METRICS.columns)
-    return metrics, pl.DataFrame([(n, *row[1:]) for n, row in zip(ids, rows, strict=True)], TRACE_COLUMNS, orient="row")
+    traces = pl.DataFrame([(n, *row[1:]) for n, row in zip(ids, rows, strict=True)], TRACE_COLUMNS, orient="row")
+    return ordered_calls(metrics), traces
 
 
 def lags(minutes: list[float], error: float = 0.2) -> Lags:
