@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pggit_analytics.analysis.order_statistics import quantile
 from pggit_analytics.analysis.ordered_calls import Calls, Flags, Floats, Ints, microseconds, ordered_calls
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.errors import InvalidArgument
@@ -169,7 +170,7 @@ def scatter(x: Floats) -> float:
     least `LEAST_SPREAD`, which is also that of a single value.
     """
     steps = np.abs(np.diff(x))
-    return max(LEAST_SPREAD, float(np.median(steps)) / _MEDIAN_DIFFERENCE) if steps.size else LEAST_SPREAD
+    return max(LEAST_SPREAD, quantile(steps, 0.5) / _MEDIAN_DIFFERENCE) if steps.size else LEAST_SPREAD
 
 
 def spreads(grid: CallGrid) -> Floats:

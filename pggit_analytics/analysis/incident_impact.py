@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from pggit_analytics.analysis.incident_inputs import Found
+from pggit_analytics.analysis.order_statistics import quantile
 from pggit_analytics.analysis.ordered_calls import Calls, Floats, Ints, microseconds, ordered_calls
 
 #: "now" looks back so far at most
@@ -193,12 +194,7 @@ def _ratio(old: float | None, during: Timed) -> float:
 
 def _quantiles(values: Floats, *positions: float) -> list[float | None]:
     """Linear between the two nearest values; None without values."""
-    if not values.size:
-        return [None] * len(positions)
-    at = (values.size - 1) * np.array(positions)
-    low, high = np.floor(at).astype(np.int64), np.ceil(at).astype(np.int64)
-    parted = np.partition(values, np.unique(np.concatenate((low, high))))
-    return [float(x) for x in parted[low] + (parted[high] - parted[low]) * (at - low)]
+    return [quantile(values, position) if values.size else None for position in positions]
 
 
 def _ms(duration_us: Ints) -> Floats:

@@ -132,15 +132,19 @@ def raised_stretches(value: Floats, weight: Floats, height: float, switch: float
     """
     gains = (weight * (value * height - height * height / 2)).tolist()
     rest, raised = 0.0, -switch
-    came_to_rest, came_to_raised = np.zeros(len(gains), dtype=np.bool_), np.zeros(len(gains), dtype=np.bool_)
+    came_to_rest, came_to_raised = [False] * len(gains), [False] * len(gains)
     for place, gain in enumerate(gains):
-        came_to_rest[place], came_to_raised[place] = raised - switch > rest, rest - switch > raised
-        rest, raised = max(rest, raised - switch), max(raised, rest - switch) + gain
+        from_raised, from_rest = raised - switch, rest - switch
+        if from_raised > rest:
+            rest, came_to_rest[place] = from_raised, True
+        if from_rest > raised:
+            raised, came_to_raised[place] = from_rest, True
+        raised += gain
     is_raised = np.zeros(len(gains), dtype=np.bool_)
     state = raised > rest
     for place in range(len(gains) - 1, -1, -1):
         is_raised[place] = state
-        state ^= bool(came_to_raised[place] if state else came_to_rest[place])
+        state ^= came_to_raised[place] if state else came_to_rest[place]
     edges = np.flatnonzero(np.diff(np.concatenate(([False], is_raised, [False])).astype(np.int64)))
     return [(int(first), int(last)) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 

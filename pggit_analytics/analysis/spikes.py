@@ -39,6 +39,7 @@ import polars as pl
 from pggit_analytics.analysis.call_grid import Flags, Floats, Ints
 from pggit_analytics.analysis.followed_levels import Levels
 from pggit_analytics.analysis.level_models import passes
+from pggit_analytics.analysis.order_statistics import quantile
 from pggit_analytics.frames import FrameSchema
 
 #: Slow calls, by operation and metric_id. ``score``: -log10 of P, at most 300. ``times_expected``: duration over the
@@ -213,8 +214,7 @@ def _tail_begin(x: Floats, sigma: float) -> float:
 def _sigma(x: Floats, otherwise: float) -> float:
     if x.size < _LEAST_HALF:
         return otherwise
-    low, middle = np.quantile(x, [_LOW, 0.5])
-    return max(float(middle - low) / _LOW_SIGMAS, 1e-3)
+    return max((quantile(x, 0.5) - quantile(x, _LOW)) / _LOW_SIGMAS, 1e-3)
 
 
 def _normal_tail(z: float) -> float:
