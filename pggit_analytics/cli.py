@@ -19,6 +19,7 @@ from pggit_analytics.cli_delivery import deliver, webhooks
 from pggit_analytics.cli_doctor import doctor
 from pggit_analytics.cli_evaluation import evaluate
 from pggit_analytics.cli_heartbeat import heartbeat
+from pggit_analytics.cli_sources import sample, sync
 from pggit_analytics.errors import PggitAnalyticsError
 from pggit_analytics.invocation import Instant, Invocation, common_options, fail, utc, validated
 from pggit_analytics.invocation import flow as _flow
@@ -45,6 +46,8 @@ cli.add_command(webhooks)
 cli.add_command(alerts)
 cli.add_command(heartbeat)
 cli.add_command(doctor)
+cli.add_command(sync)
+cli.add_command(sample)
 cli.add_command(evaluate)
 cli.add_command(backtest)
 cli.add_command(tune)

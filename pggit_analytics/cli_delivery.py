@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pggit_analytics.errors import ConfigurationError
-from pggit_analytics.invocation import Invocation, common_options, flow, utc, validated
+from pggit_analytics.invocation import Invocation, common_options, flow, stopped_by_signals, utc, validated
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from pggit_analytics.deliver import DeliveryParameters, DeliveryResult
     from pggit_analytics.postgres.webhooks import Route
     from pggit_analytics.webhook_admin import ListedWebhook
@@ -114,27 +110,6 @@ def _write_preview(invocation: Invocation, file: Path) -> None:
     else:
         what = f"the first {waiting} messages that wait" if waiting else "samples, as no message waits"
         click.echo(f"{file.resolve()} shows {what}; nothing was sent")
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process as if nobody had listened."""
-    stop = threading.Event()
-    before: dict[int, Any] = {}
-
-    def request_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        for handled, handler in before.items():
-            signal.signal(handled, handler)
-        # The main thread may be inside stop.wait() and hold the event's lock, which set() needs.
-        threading.Thread(target=stop.set).start()
-
-    for handled in (signal.SIGTERM, signal.SIGINT):
-        before[handled] = signal.signal(handled, request_stop)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -52,6 +52,51 @@ class SourceSettings(BaseModel):
     #: a SELECT that yields metric_id, operation_type, duration_ms and created_at; wins over ``preset``
     query: str | None = None
     #: another database to read from, such as a replica; None = the one results are written to
+    database_url: SecretStr | None = None
+
+
+class MergesSettings(BaseModel):
+    """Where the merges are copied from by ``sync``: the table ``merge_history`` of pgGit 0.2.1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: the schema that pgGit is installed in
+    schema_name: str = Field(default="pggit", min_length=1, max_length=63)
+    #: the zone of its timestamps, which have none: that of the sessions that merged
+    time_zone: str = Field(default="UTC", min_length=1, max_length=63)
+    #: another database to read from; None = the one written to
+    database_url: SecretStr | None = None
+
+
+class StatementOperation(BaseModel):
+    """Statements that count as one operation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: the operation_type of its metrics
+    name: str = Field(min_length=1, max_length=500)
+    #: of pg_stat_statements; changes with a major version and when a table is made anew
+    queryid: int | None = None
+    #: a regular expression found anywhere in the text of the statement
+    pattern: re.Pattern[str] | None = None
+
+    @model_validator(mode="after")
+    def _is_either(self) -> StatementOperation:
+        if (self.queryid is None) == (self.pattern is None):
+            raise ValueError(f"operation {self.name}: give either queryid or pattern")
+        return self
+
+
+class StatementsSettings(BaseModel):
+    """Which statements of pg_stat_statements ``sample statements`` makes metrics of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: what statements are called; the first that fits
+    operations: tuple[StatementOperation, ...] = ()
+    #: how many of the others are recorded, those that took most time between two samples
+    top: int = Field(default=50, ge=0, le=10_000)
+    #: the database whose statements are sampled; None = the one written to
     database_url: SecretStr | None = None
 
 
@@ -110,6 +155,8 @@ class Settings(BaseSettings):
     schema_name: str = "pggit"
     embedded_directory: Path = Path(".pggit")
     source: SourceSettings = SourceSettings()
+    merges: MergesSettings = MergesSettings()
+    statements: StatementsSettings = StatementsSettings()
     #: the master key of the channels' addresses: 32 bytes in base64; wins over ``webhook_key_file``
     webhook_key: SecretStr | None = None
     #: a file that holds it

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
@@ -19,7 +22,7 @@ import click
 from pggit_analytics.errors import ConfigurationError, InvalidArgument
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
     from pggit_analytics.config import Settings
     from pggit_analytics.pipeline import Target
@@ -129,6 +132,27 @@ def flow(invocation: Invocation, name: str) -> ModuleType:
             "pip install 'pggit-analytics[flows]', or unset PREFECT_API_URL to run without"
         )
     return flow_module(name)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process as if nobody had listened."""
+    stop = threading.Event()
+    before: dict[int, Any] = {}
+
+    def request_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        for handled, handler in before.items():
+            signal.signal(handled, handler)
+        # The main thread may be inside stop.wait() and hold the event's lock, which set() needs.
+        threading.Thread(target=stop.set).start()
+
+    for handled in (signal.SIGTERM, signal.SIGINT):
+        before[handled] = signal.signal(handled, request_stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def utc(instant: datetime) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A server of Debian's PostgreSQL 15 with pg_cron, plpython3u, pgcrypto and pgTAP, for `make test-all`.
+# A server of Debian's PostgreSQL 15 with pg_cron, plpython3u, pgcrypto, pg_stat_statements and pgTAP, for `make test-all`.
 #
 #   tests/debian.sh start [DIRECTORY]   install what is missing, start the server, print its URL
 #   tests/debian.sh url   [DIRECTORY]   print the URL of the running server
@@ -81,7 +81,7 @@ make_cluster() {
 listen_addresses = '127.0.0.1'
 port = $(free_port)
 unix_socket_directories = '$DIRECTORY/socket'
-shared_preload_libraries = 'pg_cron'
+shared_preload_libraries = 'pg_cron,pg_stat_statements'
 cron.database_name = 'pggit_cron'
 cron.host = '127.0.0.1'
 timezone = 'Asia/Kolkata'

@@ -31,6 +31,9 @@ SET LOCAL search_path TO :"schema", pg_temp;
 \ir ../tables/performance_baseline_history.sql
 \ir ../tables/performance_baselines.sql
 \ir ../tables/performance_metrics.sql
+\ir ../tables/merge_sync_state.sql
+\ir ../tables/statement_sampling.sql
+\ir ../tables/statement_counters.sql
 \ir ../tables/performance_operation_types.sql
 \ir ../tables/alert_notification_settings.sql
 \ir ../tables/alert_notification_queue.sql

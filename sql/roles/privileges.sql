@@ -14,7 +14,7 @@ DECLARE
         'alert_blackouts', 'alert_notification_log', 'analysis_runs', 'performance_anomalies',
         'performance_degradations', 'performance_correlations', 'scheduled_jobs', 'job_runs', 'active_scheduler',
         'deployed_objects', 'operation_settings', 'performance_incident_operations', 'performance_incidents',
-        'suppressed_findings'];
+        'suppressed_findings', 'merge_sync_state', 'statement_sampling', 'statement_counters'];
     v_queue     CONSTANT TEXT :=
         'notification_queue_id, webhook_id, alert_id, dedup_key, status, retry_count, next_retry_at, created_at, '
         'delivered_at, leased_until, last_error';
@@ -25,15 +25,16 @@ DECLARE
     v_look      CONSTANT TEXT[] := v_read || v_closed;
     -- It writes no more than each table needs: timings and histories only grow, results of a run are replaced whole.
     v_append    CONSTANT TEXT[] := ARRAY[
-        'performance_operation_types', 'performance_metrics', 'merge_relationships', 'performance_baseline_history',
-        'alert_notification_log'];
+        'performance_operation_types', 'performance_metrics', 'performance_baseline_history', 'alert_notification_log'];
     v_change    CONSTANT TEXT[] := ARRAY[
         'performance_baselines', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
         'alert_blackouts', 'alert_notification_queue', 'analysis_runs', 'job_runs', 'operation_settings',
-        'webhook_delivery_state'];
+        'webhook_delivery_state', 'merge_relationships', 'merge_sync_state', 'statement_sampling',
+        'statement_counters'];
     v_replace   CONSTANT TEXT[] := ARRAY[
         'performance_anomalies', 'performance_degradations', 'performance_correlations', 'active_scheduler',
-        'performance_incident_operations', 'performance_incidents', 'suppressed_findings'];
+        'performance_incident_operations', 'performance_incidents', 'suppressed_findings',
+        'statement_counters'];
     -- What touches the key of the webhooks or sends something is for pggit_delivery alone.
     v_delivery  CONSTANT TEXT[] := ARRAY[
         'complete_webhook_address', 'decrypt_webhook_address', 'deliver_claimed_message',

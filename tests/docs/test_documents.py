@@ -13,7 +13,7 @@ import pytest
 from psycopg import conninfo
 
 from pggit_analytics.cli import cli
-from pggit_analytics.config import SourceSettings
+from pggit_analytics.config import SourceSettings, load_settings
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.deploy import deploy
 from tests.commands import run_here
@@ -37,6 +37,7 @@ DOCUMENTS = (
 
 #: documents that only name files: their commands are for a server with extensions, or for a scheduler
 OTHER_DOCUMENTS = (
+    "docs/sources.md",
     "docs/delivery_in_database.md",
     "docs/scheduling.md",
     "docs/prefect.md",
@@ -186,6 +187,14 @@ def test_every_toml_snippet_is_a_configuration() -> None:
     assert found
     for text in found:
         SourceSettings(**tomllib.loads(text)["source"])
+
+
+def test_the_settings_of_sources_are_a_configuration(run_directory: Path) -> None:
+    found = snippets((ROOT / "docs" / "sources.md").read_text(), "toml")
+    (run_directory / "pggit.toml").write_text("".join(found))
+    settings = load_settings()
+    assert settings.merges.time_zone == "Europe/Paris"
+    assert [operation.name for operation in settings.statements.operations] == ["checkout", "search"]
 
 
 def test_every_setting_of_alerting_is_in_the_guide_with_its_default(empty_database: Database) -> None:

@@ -31,6 +31,7 @@ FINDINGS_AND_TIMINGS = {
     "deployed_objects",
     "job_runs",
     "merge_relationships",
+    "merge_sync_state",
     "operation_settings",
     "performance_alerts",
     "performance_anomalies",
@@ -43,6 +44,8 @@ FINDINGS_AND_TIMINGS = {
     "performance_metrics",
     "performance_operation_types",
     "scheduled_jobs",
+    "statement_counters",
+    "statement_sampling",
     "suppressed_findings",
 }
 CLOSED_TO_READERS = {
@@ -75,7 +78,8 @@ WRITES_OF_THE_PIPELINE = {
     "analysis_runs": {"INSERT", "UPDATE"},
     "baseline_recalc_execution": {"INSERT", "UPDATE"},
     "job_runs": {"INSERT", "UPDATE"},
-    "merge_relationships": {"INSERT"},
+    "merge_relationships": {"INSERT", "UPDATE"},
+    "merge_sync_state": {"INSERT", "UPDATE"},
     "operation_settings": {"INSERT", "UPDATE"},
     "performance_alerts": {"INSERT", "UPDATE"},
     "performance_anomalies": {"INSERT", "DELETE"},
@@ -87,6 +91,8 @@ WRITES_OF_THE_PIPELINE = {
     "performance_incidents": {"INSERT", "DELETE"},
     "performance_metrics": {"INSERT"},
     "performance_operation_types": {"INSERT"},
+    "statement_counters": {"INSERT", "UPDATE", "DELETE"},
+    "statement_sampling": {"INSERT", "UPDATE"},
     "suppressed_findings": {"INSERT", "DELETE"},
     "webhook_delivery_state": {"INSERT", "UPDATE"},
 }

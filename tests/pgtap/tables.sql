@@ -1,7 +1,7 @@
 -- The columns, keys and seeds that users of the tables rely on. Needs pgTAP in the schema public.
 BEGIN;
 SET LOCAL search_path TO pggit, public, pg_temp;
-SELECT plan(176);
+SELECT plan(178);
 
 CREATE TEMPORARY TABLE expected (table_name, column_name, type) ON COMMIT DROP AS
 VALUES
@@ -27,6 +27,8 @@ VALUES
     ('merge_relationships', 'resolution_strategy', 'text'),
     ('merge_relationships', 'status',              'text'),
     ('merge_relationships', 'duration_ms',         'numeric(14,3)'),
+    ('merge_relationships', 'conflict_count',      'integer'),
+    ('merge_relationships', 'unresolved_count',    'integer'),
 
     ('performance_baselines', 'baseline_id',                'bigint'),
     ('performance_baselines', 'operation_type',             'text'),
