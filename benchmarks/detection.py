@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import pickle
 import resource
 import sys
 import tempfile
@@ -40,19 +41,22 @@ from pggit_analytics.analysis.incidents import Incidents, find_incidents
 from pggit_analytics.analysis.level_changes import level_changes
 from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.analysis.stream_scores import ALARM, stream_scores
-from pggit_analytics.evaluation.engine import incident_engine
+from pggit_analytics.evaluation.engine import found_at_the_end, incident_engine
 from pggit_analytics.evaluation.generator import make_week
 from pggit_analytics.evaluation.nab import PROFILES, read_folder, score_folder
 from pggit_analytics.evaluation.noise import NoiseLaw
-from pggit_analytics.evaluation.options import PRESETS, preset
+from pggit_analytics.evaluation.options import preset
 from pggit_analytics.evaluation.plan import plan_engine
+from pggit_analytics.evaluation.presets import NAMES, maker
 from pggit_analytics.evaluation.profiles import OPERATIONS
-from pggit_analytics.evaluation.runner import cells, context_of, evaluate
+from pggit_analytics.evaluation.runner import Judged, cells, context_of, judged, results
 from pggit_analytics.evaluation.scoring import TOO_EARLY
 from pggit_analytics.evaluation.verdicts import Engine
 from pggit_analytics.frames import BASELINES, INSTANT, METRICS, OPERATION_SETTINGS, OPERATION_TYPES
 
 PARTS = ("accuracy", "smallest", "cost", "series")
+#: the presets whose pages are counted
+PAGED = ("full", "clean", "surge", "other_clean")
 ENGINES: dict[str, Engine] = {"engine": incident_engine, "plan": plan_engine}
 
 AS_OF = datetime(2026, 6, 17, 12, tzinfo=UTC)
@@ -80,7 +84,9 @@ ROUNDS = 5
 def main() -> None:
     arguments = _arguments()
     parts: dict[str, Callable[[], str]] = {
-        "accuracy": lambda: accuracy(arguments.weeks, arguments.first_seed, arguments.preset or list(PRESETS)),
+        "accuracy": lambda: accuracy(
+            arguments.weeks, arguments.first_seed, arguments.preset or list(NAMES), arguments.keep
+        ),
         "smallest": smallest,
         "cost": lambda: cost(arguments.rows),
         "series": lambda: series(arguments.series),
@@ -94,8 +100,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; repeatable")
     parser.add_argument("--weeks", type=int, default=20, help="labelled weeks of each preset [20]")
-    parser.add_argument("--first-seed", type=int, default=5000, help="of the weeks [5000]")
-    parser.add_argument("--preset", action="append", choices=list(PRESETS), help="only this one; repeatable")
+    parser.add_argument("--first-seed", type=int, default=7000, help="of the weeks [7000]")
+    parser.add_argument("--preset", action="append", choices=list(NAMES), help="only this one; repeatable")
+    parser.add_argument("--keep", type=Path, help="folder for what was found in each week, to go on from later")
     parser.add_argument("--rows", type=int, default=1_000_000, help="for the cost [1000000]")
     parser.add_argument("--series", type=Path, help="folder of labelled series: windows.json and CSV files")
     arguments = parser.parse_args()
@@ -120,20 +127,46 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 # --- accuracy ---------------------------------------------------------------------------------------------------------
 
 
-def accuracy(weeks: int, first_seed: int, presets: Sequence[str]) -> str:
+def accuracy(weeks: int, first_seed: int, presets: Sequence[str], kept: Path | None) -> str:
     """One table for each preset: a row for each measure, a column for each engine."""
     seeds = range(first_seed, first_seed + weeks)
+    found = {(name, engine): list[Judged]() for name in presets for engine in ENGINES}
+    for seed in seeds:
+        for name in presets:
+            for engine, of_week in _both(name, seed, kept).items():
+                found[name, engine].append(of_week)
     texts = []
     for name in presets:
-        found: dict[str, dict[str, str]] = {}
-        for engine, judged in ENGINES.items():
-            say(f"{name}: {engine}")
-            _, rows = cells(evaluate(judged, [name], seeds))
-            found[engine] = {row[0]: row[1] for row in rows}
-        measures = list(dict.fromkeys(measure for of_engine in found.values() for measure in of_engine))
-        rows = [[measure, *(of_engine.get(measure, "") for of_engine in found.values())] for measure in measures]
-        texts.append(f"{name}, {weeks} weeks from seed {first_seed}\n\n{table(['measure', *found], rows)}")
+        columns = {engine: _column(results(name, found[name, engine])) for engine in ENGINES}
+        measures = list(dict.fromkeys(measure for column in columns.values() for measure in column))
+        rows = [[measure, *(column.get(measure, "") for column in columns.values())] for measure in measures]
+        texts.append(f"{name}, {weeks} weeks from seed {first_seed}\n\n{table(['measure', *columns], rows)}")
     return "\n".join(texts)
+
+
+def _column(measures: pl.DataFrame) -> dict[str, str]:
+    _, rows = cells(measures)
+    return {row[0]: row[1] for row in rows}
+
+
+def _both(name: str, seed: int, kept: Path | None) -> dict[str, Judged]:
+    """One week judged for each engine; taken from the folder where it was kept there, kept otherwise."""
+    file = None if kept is None else kept / f"{name}-{seed}.pickle"
+    if file is not None and file.exists():
+        found: dict[str, Judged] = pickle.loads(file.read_bytes())
+        return found
+    say(f"{name}, seed {seed}")
+    week = maker(name)(seed)
+    found = {engine: judged(judge, week, seed) for engine, judge in _engines(name).items()}
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(pickle.dumps(found))
+    return found
+
+
+def _engines(name: str) -> dict[str, Engine]:
+    """Pages are asked of the presets they are a measure of: they take seven runs more."""
+    return ENGINES | ({} if name in PAGED else {"engine": found_at_the_end})
 
 
 # --- the smallest change that is found --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -28,6 +29,20 @@ def incident_engine(metrics: pl.DataFrame, context: Context) -> Verdict:
         context: the end of the week, the limits and the traces.
     """
     found = _findings(metrics, context, context.as_of)
+    return replace(_verdict(found), pages=_pages(metrics, context, found))
+
+
+def found_at_the_end(metrics: pl.DataFrame, context: Context) -> Verdict:
+    """The same without pages, and so without the six runs of the days before.
+
+    Args:
+        metrics: `frames.METRICS`.
+        context: the end of the week, the limits and the traces.
+    """
+    return _verdict(_findings(metrics, context, context.as_of))
+
+
+def _verdict(found: EngineFindings) -> Verdict:
     shared = found.shared.groups.filter(kind=_SHARED)
     pairs = found.shared.pairs.join(shared.select("group_id"), on="group_id", how="semi")
     return Verdict(
@@ -35,7 +50,6 @@ def incident_engine(metrics: pl.DataFrame, context: Context) -> Verdict:
         changes=found.changes.select(list(CHANGES.columns)),
         pairs=pairs.select("operation_type_1", "operation_type_2", score="correlation").select(list(PAIRS.columns)),
         groups=tuple(frozenset(members) for members in shared["members"].to_list()),
-        pages=_pages(metrics, context, found),
         forecasts=found.forecasts.select(list(FORECASTS.columns)),
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from pggit_analytics.errors import InvalidArgument
 from pggit_analytics.evaluation.ideal import Evidence, reachable_recall, spike_evidence, step_evidence
-from pggit_analytics.evaluation.pooling import MEASURES, Counts, Tally, pooled
+from pggit_analytics.evaluation.pooling import MEASURES, Tally, pooled
 from pggit_analytics.evaluation.presets import maker
 from pggit_analytics.evaluation.scoring import SMALL, score
 from pggit_analytics.evaluation.truth import SPIKE_CLASSES, LabelledWeek
@@ -23,13 +23,13 @@ RESULTS = FrameSchema("evaluation", {"preset": pl.String, **MEASURES.columns}, M
 _TESTS: dict[str, str | None] = {f"spikes {c}": c for c in SPIKE_CLASSES} | {SMALL: None}
 
 
-@dataclass(slots=True)
-class _Pool:
-    """What is kept of the weeks of one preset."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is kept of one week."""
 
-    tallies: list[Tally] = field(default_factory=list)
-    #: class -> the engine's counts and the ideal observer's values, one entry a week that has such a label
-    evidence: dict[str, list[tuple[Counts, Evidence]]] = field(default_factory=lambda: {name: [] for name in _TESTS})
+    tally: Tally
+    #: class -> the ideal observer's values, where the week has such a label
+    evidence: Mapping[str, Evidence]
 
 
 def evaluate(engine: Engine, presets: Sequence[str], seeds: Iterable[int]) -> pl.DataFrame:
@@ -41,8 +41,7 @@ def evaluate(engine: Engine, presets: Sequence[str], seeds: Iterable[int]) -> pl
         seeds: one week each and preset; use others for tuning than for the figures that are told.
 
     Returns:
-        `RESULTS`: the measures of `pooling.pooled`, the recall an ideal observer reaches at the same rate of false
-        alarms, and the engine's share of it. Measures without a label, verdict or day behind them are left out.
+        `RESULTS`: see `results`.
 
     Raises:
         InvalidArgument: an unknown preset, no preset or no seed.
@@ -51,14 +50,9 @@ def evaluate(engine: Engine, presets: Sequence[str], seeds: Iterable[int]) -> pl
     if not presets or not weeks:
         raise InvalidArgument(f"there are {len(presets)} presets and {len(weeks)} seeds, expected at least one of each")
     makers = {name: maker(name) for name in presets}
-    tables = []
-    for name, make in makers.items():
-        pool = _Pool()
-        for seed in weeks:
-            _add(pool, engine, make(seed), seed)
-        measures = pl.concat([pooled(pool.tallies), _ideal(pool)])
-        tables.append(measures.filter(pl.col("events") > 0).select(pl.lit(name).alias("preset"), pl.all()))
-    return RESULTS.check(pl.concat(tables))
+    return pl.concat(
+        [results(name, [judged(engine, make(seed), seed) for seed in weeks]) for name, make in makers.items()]
+    )
 
 
 def context_of(week: LabelledWeek) -> Context:
@@ -66,21 +60,45 @@ def context_of(week: LabelledWeek) -> Context:
     return Context(week.as_of, week.truth.breaches.select("operation_type", "sla_ms"), week.traces)
 
 
-def _add(pool: _Pool, engine: Engine, week: LabelledWeek, seed: int) -> None:
-    pool.tallies.append(score(week, engine(week.metrics, context_of(week))))
-    for name, spike_class in _TESTS.items():
-        labelled = pool.tallies[-1].counts[name]
-        if labelled.right + labelled.missed:
-            found = step_evidence(week, seed) if spike_class is None else spike_evidence(week, spike_class)
-            pool.evidence[name].append((labelled, found))
+def judged(engine: Engine, week: LabelledWeek, seed: int) -> Judged:
+    """How an engine does on one week, and what could be found there.
+
+    Args:
+        engine: metrics and context -> verdict.
+        week: with its labels.
+        seed: that the week was made with.
+    """
+    tally = score(week, engine(week.metrics, context_of(week)))
+    evidence = {
+        name: step_evidence(week, seed) if spike_class is None else spike_evidence(week, spike_class)
+        for name, spike_class in _TESTS.items()
+        if tally.counts[name].right + tally.counts[name].missed
+    }
+    return Judged(tally, evidence)
 
 
-def _ideal(pool: _Pool) -> pl.DataFrame:
+def results(preset: str, weeks: Sequence[Judged]) -> pl.DataFrame:
+    """The measures over all weeks of a preset.
+
+    Args:
+        preset: its name.
+        weeks: one or more.
+
+    Returns:
+        `RESULTS`: the measures of `pooling.pooled`, the recall an ideal observer reaches at the same rate of false
+        alarms, and the engine's share of it. Measures without a label, verdict or day behind them are left out.
+    """
+    measures = pl.concat([pooled([week.tally for week in weeks]), _ideal(weeks)])
+    return RESULTS.check(measures.filter(pl.col("events") > 0).select(pl.lit(preset).alias("preset"), pl.all()))
+
+
+def _ideal(weeks: Sequence[Judged]) -> pl.DataFrame:
     """Reachable recalls, and the engine's share of them; without intervals."""
     rows: list[dict[str, object]] = []
-    for name, weeks in pool.evidence.items():
-        right, missed = sum(c.right for c, _ in weeks), sum(c.missed for c, _ in weeks)
-        reachable = reachable_recall([found for _, found in weeks], sum(c.wrong for c, _ in weeks))
+    for name in _TESTS:
+        labelled = [(week.tally.counts[name], week.evidence[name]) for week in weeks if name in week.evidence]
+        right, missed = sum(c.right for c, _ in labelled), sum(c.missed for c, _ in labelled)
+        reachable = reachable_recall([found for _, found in labelled], sum(c.wrong for c, _ in labelled))
         if reachable is None:
             continue
         share = right / (right + missed) / reachable if reachable else None
