@@ -3,7 +3,8 @@
 Needs no database. Four parts, all of them unless ``--part`` names some:
 
 - accuracy: the engine and the plan's detectors on ``--weeks`` labelled weeks of every preset of the evaluation, from
-  ``--first-seed`` on; values with 95 % intervals over the weeks.
+  ``--first-seed`` on; values with 95 % intervals over the weeks. ``--keep`` names a folder for what was found in each
+  week: a run that was stopped goes on from there.
 - smallest: the smallest lasting rise that is found in 90 % of `TRIALS` operations, by the number of calls since.
 - cost: time and peak memory of the engine and of the plan's detectors on the same ``--rows`` rows of one week, each in
   a process of its own, in turns. What reading the rows takes is not in the time, but in the memory.
