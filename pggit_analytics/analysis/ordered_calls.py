@@ -51,11 +51,13 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame) -> Calls:
         .with_columns(pl.col("operation_type").cast(pl.Categorical), pl.col("created_at").dt.epoch("us"))
         .collect()
     )
-    names, code = _coded(rows["operation_type"])
+    names, code = _coded(rows.drop_in_place("operation_type"))
     first = np.concatenate(([0], np.cumsum(np.bincount(code, minlength=len(names))))).astype(np.int64)
     by_operation = np.argsort(code, kind="stable")
-    at, duration_us, metric_id = (rows[name].to_numpy() for name in ("created_at", "duration_us", "metric_id"))
-    at, duration_us, metric_id = at[by_operation], duration_us[by_operation], metric_id[by_operation]
+    # each column goes as soon as it is gathered, so that one at most is held twice
+    at, duration_us, metric_id = (
+        rows.drop_in_place(name).to_numpy()[by_operation] for name in ("created_at", "duration_us", "metric_id")
+    )
     for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
         # small enough for the processor's cache, where gathering is fast
         order = _order(at[start:end])
