@@ -44,7 +44,7 @@ def engine_findings(
     *,
     lookback: timedelta = LOOKBACK,
     limits: pl.DataFrame | None = None,
-    traces: pl.DataFrame | None = None,
+    traces: pl.DataFrame | pl.LazyFrame | None = None,
     parents: pl.DataFrame | None = None,
     incidents: pl.DataFrame | None = None,
 ) -> EngineFindings:

@@ -43,7 +43,7 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame) -> Calls:
     """The calls in order.
 
     Args:
-        metrics: `frames.METRICS`; read once, and of every call 26 bytes are kept while it is put in order.
+        metrics: `frames.METRICS`; read once.
     """
     rows = (
         metrics.lazy()

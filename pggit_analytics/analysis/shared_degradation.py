@@ -139,7 +139,7 @@ def shared_degradation(
     as_of: datetime,
     *,
     lookback: timedelta = timedelta(days=7),
-    traces: pl.DataFrame | None = None,
+    traces: pl.DataFrame | pl.LazyFrame | None = None,
 ) -> SharedDegradation:
     """What slowed down together in ``[as_of - lookback, as_of]``.
 
