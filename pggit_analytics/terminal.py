@@ -86,7 +86,7 @@ def _show_incidents(incidents: tuple[IncidentLine, ...], console: Console, rows:
     if not incidents:
         console.print("Nothing got slow.", style="green")
         return
-    table = _table("Incidents", "operation", "", "what", "since (UTC)", "until", ">lost per h")
+    table = _table("Incidents", "operation", "", "what", "since (UTC)", "until", ">lost/h")
     for one in incidents[:rows]:
         table.add_row(
             _named(f"{one.operation_type} +{len(one.others)}" if one.others else one.operation_type, one.severity),
@@ -110,7 +110,7 @@ def _until(one: IncidentLine) -> str:
         return f"{one.ended_at:%H:%M}" if one.ended_at.date() == one.onset.date() else f"{one.ended_at:%d %b %H:%M}"
     if one.expected_breach_at:
         return f"{one.expected_breach_at:%d %b %H:%M}"
-    return "gets worse" if one.state == "worsening" else "goes on"
+    return "worsens" if one.state == "worsening" else "goes on"
 
 
 def _show_slow_operations(summary: Summary, console: Console, rows: int) -> None:

@@ -37,7 +37,7 @@ class Thresholds:
     warning_lost_share: float = 0.05
     critical_lost_share: float = 0.5
     #: an operation so many times as slow is a WARNING whatever it costs
-    warning_times: float = 2.0
+    warning_times: float = 1.5
     #: runs in a row that must not find an open incident before it is over
     resolve_after_runs: int = 3
 

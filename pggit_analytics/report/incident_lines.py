@@ -13,11 +13,11 @@ from pggit_analytics.frames import SEVERITIES
 
 _WORDS = {
     "step": "slower",
-    "drift": "getting slower",
-    "episode": "slow for a while",
-    "calls": "single slow calls",
+    "drift": "gets slower",
+    "episode": "slow a while",
+    "calls": "slow calls",
     "improvement": "faster",
-    "forecast": "will exceed its limit",
+    "forecast": "limit ahead",
 }
 
 

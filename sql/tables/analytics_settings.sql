@@ -27,5 +27,5 @@ VALUES
     ('incident_critical_lost_seconds_per_hour', '600', 'The same for CRITICAL'),
     ('incident_warning_lost_percent', '5', 'The same for WARNING, in percent of the time that all operations take'),
     ('incident_critical_lost_percent', '50', 'The same for CRITICAL'),
-    ('incident_warning_times', '2', 'An operation so many times as slow as before is WARNING whatever it costs')
+    ('incident_warning_times', '1.5', 'An operation so many times as slow as before is WARNING whatever it costs')
 ON CONFLICT (name) DO NOTHING;
