@@ -119,10 +119,10 @@ def _psql() -> str | None:
 
 def extraction_statement() -> str:
     """The very SELECT that analyze sends for the rows of its 7 days."""
-    from pggit_analytics.postgres.extract import _statement
+    from pggit_analytics.postgres.extract import selection
     from pggit_analytics.postgres.sources import native
 
-    return _statement(native("pggit"), AS_OF - timedelta(days=7), AS_OF, None)
+    return selection(native("pggit"), AS_OF - timedelta(days=7), AS_OF, None)
 
 
 def measured(name: str, database: Database, statement: str) -> Run:

@@ -26,8 +26,8 @@ from pggit_analytics.analysis.incidents import LONG_OVER, WINDOW, Incidents
 from pggit_analytics.errors import InvalidArgument
 from pggit_analytics.frames import INSTANT, SEVERITIES, FrameSchema
 from pggit_analytics.pipeline import Target, within
-from pggit_analytics.postgres.extract import extract_metrics
 from pggit_analytics.postgres.extract_wishes import NewSettings, Wishes, default_span, extract_wishes
+from pggit_analytics.postgres.incremental import read_metrics
 from pggit_analytics.report.shown import Shown
 
 #: What would have been said, in order of time, the most severe first. ``event``: standing (so already at the start),
@@ -147,12 +147,14 @@ def backtest(
     Raises:
         InvalidArgument: the start is not before the end, the step is longer than the span or too short for it, or a
             setting is not allowed.
-        PggitAnalyticsError: see `extract_metrics` and `extract_wishes`.
+        PggitAnalyticsError: see `read_metrics` and `extract_wishes`.
     """
     moments = moments_of(target, parameters)
     first = moments[0] - WINDOW
     wishes = extract_wishes(target.database, first, moments[-1]).changed(settings or {})
-    with extract_metrics(target.source_database, target.source, start=first, end=moments[-1]) as metrics:
+    with read_metrics(
+        target.source_database, target.source, start=first, end=moments[-1], store=target.store
+    ) as metrics:
         progress(0, len(moments))
         events = replay(metrics.frame, moments, wishes, progress=progress)
         told = summary(events, metrics.frame, moments, wishes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ cli.add_command(tune)
 @click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only this operation; repeatable.")
 @click.option("--notify", is_flag=True, help="Raise alerts even for an old moment.")
 @click.option("--details", is_flag=True, help="Show what the plan's detectors found as well.")
+@click.option("--no-store", is_flag=True, help="Read every timing from the database, keep none for the next run.")
 @common_options
 def analyze(
     invocation: Invocation,
@@ -68,6 +69,7 @@ def analyze(
     operations: tuple[str, ...],
     notify: bool,
     details: bool,
+    no_store: bool,
 ) -> None:
     """Find what got slow, write it to the result tables and raise alerts.
 
@@ -85,9 +87,12 @@ def analyze(
     )
     with steps() as progress:
         if os.environ.get("PREFECT_API_URL"):
+            if no_store:
+                os.environ["PGGIT_STORE__ENABLED"] = "false"  # flows have their settings from the environment
             result = _flow(invocation, "monitor_performance").run(parameters)
         else:
-            result = monitor(invocation.target(), parameters, progress=progress)
+            target = invocation.target()
+            result = monitor(replace(target, store=None) if no_store else target, parameters, progress=progress)
     if invocation.as_json:
         invocation.print_json(_monitor_json(result))
         return

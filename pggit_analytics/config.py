@@ -100,6 +100,28 @@ class StatementsSettings(BaseModel):
     database_url: SecretStr | None = None
 
 
+def _cache_directory() -> Path:
+    """Where a program of this user keeps what it could make again."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    cache = Path(given) if os.path.isabs(given) else Path("~/.cache")
+    return cache / "pggit-analytics"
+
+
+class StoreSettings(BaseModel):
+    """The local store of timings, by which a run reads only what is new."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: False = every run reads its whole window from the database
+    enabled: bool = True
+    #: only this user may read it; it may be deleted at any time
+    directory: Path = Field(default_factory=_cache_directory)
+    #: timings older than this, counted from the moment a run looks back from, go unless that run needs them
+    keep: Span = timedelta(days=8)
+    #: a store that would take more is not kept
+    max_gigabytes: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+
+
 class DeliverySettings(BaseModel):
     """How channels are reached."""
 
@@ -157,6 +179,7 @@ class Settings(BaseSettings):
     source: SourceSettings = SourceSettings()
     merges: MergesSettings = MergesSettings()
     statements: StatementsSettings = StatementsSettings()
+    store: StoreSettings = Field(default_factory=StoreSettings)
     #: the master key of the channels' addresses: 32 bytes in base64; wins over ``webhook_key_file``
     webhook_key: SecretStr | None = None
     #: a file that holds it

@@ -22,7 +22,7 @@ from pggit_analytics.analysis.engine_incidents import engine_incidents
 from pggit_analytics.analysis.incidents import WINDOW, Incidents
 from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
 from pggit_analytics.analysis.slow_since import slow_since
-from pggit_analytics.config import Settings
+from pggit_analytics.config import Settings, StoreSettings
 from pggit_analytics.frames import CORRELATIONS
 from pggit_analytics.parity import TWINS, Parameters
 from pggit_analytics.parity import Inputs as EngineInputs
@@ -37,6 +37,7 @@ from pggit_analytics.postgres.extract import (
 )
 from pggit_analytics.postgres.extract_dashboards import extract_dashboards
 from pggit_analytics.postgres.extract_engine import extract_limits, extract_trace_parents
+from pggit_analytics.postgres.incremental import read_metrics
 from pggit_analytics.postgres.parity_check import Comparison, compare
 from pggit_analytics.postgres.sources import Source, configured, native
 from pggit_analytics.postgres.write_back import Findings, RunRecord, WriteResult, record_failed_run, write_back
@@ -96,12 +97,14 @@ class Target:
     #: the metrics; the same database unless the settings name another
     source_database: Database
     source: Source
+    #: where timings are kept between runs; None = every run reads all of them
+    store: StoreSettings | None = None
 
     @classmethod
     def of(cls, database: Database, settings: Settings) -> Target:
         """The target that the settings describe."""
         source_database, source = configured(settings.source, database)
-        return cls(database, source_database, source)
+        return cls(database, source_database, source, settings.store if settings.store.enabled else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ def monitor(
     progress("Reading the timings")
     inputs = gather(target, parameters)
     with inputs.metrics, recorded_failure(target, monitor_run(inputs, flow_run_id)):
-        progress(f"Looking for anomalies in {inputs.metrics.rows:,} timings")
+        progress(f"Looking for anomalies in {inputs.metrics.described}")
         findings = correlate(inputs, parameters, detect(inputs, parameters))
         progress("Looking for what changed, and for causes in common")
         findings = follow(inputs, parameters, findings)
@@ -206,8 +209,13 @@ def gather(target: Target, parameters: MonitorParameters) -> Inputs:
     limits = extract_limits(target.database)
     parents = extract_trace_parents(target.database, target.source, as_of - WINDOW, as_of)
     # last, as it may leave files that only the caller closes
-    metrics = extract_metrics(
-        target.source_database, target.source, start=start, end=as_of, operations=parameters.operations
+    metrics = read_metrics(
+        target.source_database,
+        target.source,
+        start=start,
+        end=as_of,
+        operations=parameters.operations,
+        store=target.store,
     )
     return Inputs(as_of, now, start, metrics, baselines, operation_types, limits, parents)
 
@@ -334,10 +342,10 @@ def recalculate_baselines(
     as_of = parameters.as_of or clock
     start = lookback(as_of, hours=24 * parameters.lookback_days)
     progress("Reading the timings")
-    with extract_metrics(target.source_database, target.source, start=start, end=as_of) as metrics:
+    with read_metrics(target.source_database, target.source, start=start, end=as_of, store=target.store) as metrics:
         run = RunRecord(RECALCULATE, as_of, start, started_at, metrics.rows, __version__, flow_run_id)
         with recorded_failure(target, run), database.connect() as connection:
-            progress(f"Computing baselines from {metrics.rows:,} timings")
+            progress(f"Computing baselines from {metrics.described}")
             # Under the lock nobody else changes what the decision rests on.
             lock_baselines(connection, _seen(metrics.frame))
             recalculations = recalculate_all_baselines_rolling(

@@ -26,8 +26,8 @@ from pggit_analytics.backtesting import BacktestParameters, RunsDone, findings_a
 from pggit_analytics.frames import OPERATION_SETTINGS, SILENCES, FrameSchema
 from pggit_analytics.pipeline import Target
 from pggit_analytics.postgres.connection import Database
-from pggit_analytics.postgres.extract import extract_metrics
 from pggit_analytics.postgres.extract_wishes import NewSettings, Wishes, extract_wishes
+from pggit_analytics.postgres.incremental import read_metrics
 from pggit_analytics.report.shown import Shown
 
 #: sensitivities that are tried
@@ -132,13 +132,15 @@ def tune(
     Raises:
         InvalidArgument: see `backtest`.
         PermissionDenied: the role may not write operation_settings.
-        PggitAnalyticsError: see `extract_metrics` and `extract_wishes`.
+        PggitAnalyticsError: see `read_metrics` and `extract_wishes`.
     """
     moments = moments_of(target, parameters)
     first = moments[0] - WINDOW
     wishes = extract_wishes(target.database, first, moments[-1]).changed(settings or {})
     verdicts = extract_verdicts(target.database, moments[-1])
-    with extract_metrics(target.source_database, target.source, start=first, end=moments[-1]) as metrics:
+    with read_metrics(
+        target.source_database, target.source, start=first, end=moments[-1], store=target.store
+    ) as metrics:
         pages = pages_by_sensitivity(metrics.frame, moments, wishes, progress=progress)
     weeks = (moments[-1] - moments[0]) / _WEEK
     found = proposals(verdicts, pages, wishes, weeks=weeks)

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 import psycopg
@@ -36,6 +36,13 @@ _log = logging.getLogger(__name__)
 _MAX_DURATION_MS = 2**53 / 1000
 
 
+class Spool(Protocol):
+    """Files that a LazyFrame reads."""
+
+    def cleanup(self) -> None:
+        """Remove them."""
+
+
 @dataclass(slots=True)
 class Metrics:
     """Extracted metrics (`frames.METRICS`, in no particular order); close it, or use it as a context manager.
@@ -46,7 +53,16 @@ class Metrics:
     frame: pl.DataFrame | pl.LazyFrame
     #: number of rows in ``frame``
     rows: int
-    _spool: TemporaryDirectory[str] | None = None
+    _spool: Spool | None = None
+    #: how many rows the database sent; None = those of ``frame``
+    moved: int | None = None
+
+    @property
+    def described(self) -> str:
+        """How many timings these are, for a person."""
+        if self.moved is None:
+            return f"{self.rows:,} timings"
+        return f"{self.rows:,} timings, {self.moved:,} of them read from the database now"
 
     def close(self) -> None:
         """Remove the temporary files, if there are any."""
@@ -87,7 +103,7 @@ def extract_metrics(
         DatabaseUnavailable, PermissionDenied, NotDeployed, DatabaseError: see `connection.translated`.
         ConfigurationError: connectorx cannot use an option of the database URL.
     """
-    _check_arguments(start, end, operations, slice_rows)
+    check_arguments(start, end, operations, slice_rows)
     start, end = start.astimezone(UTC), end.astimezone(UTC)  # arithmetic in another zone would follow its clock
     with database.connect(own_path=False) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -95,9 +111,9 @@ def extract_metrics(
         # This connection only holds the snapshot while connectorx reads.
         connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
         check_columns(connection, database, source)
-        expected = _expected_rows(connection, _statement(source, start, end, operations))
-        bounds = _slices(start, end, -(-expected // slice_rows))
-        read = _Reader(connection, database, source)
+        expected = expected_rows(connection, selection(source, start, end, operations))
+        bounds = slices(start, end, -(-expected // slice_rows))
+        read = Reader(connection, database, source)
         statements = [read.statements(low, high, operations, includes_end=high == end) for low, high in bounds]
         if len(statements) == 1:
             frame = read(statements[0])
@@ -106,7 +122,12 @@ def extract_metrics(
         return _spooled(read, statements, slice_rows, progress)
 
 
-def _check_arguments(start: datetime, end: datetime, operations: Sequence[str] | None, slice_rows: int) -> None:
+def check_arguments(start: datetime, end: datetime, operations: Sequence[str] | None, slice_rows: int) -> None:
+    """Refuse what `extract_metrics` does not take.
+
+    Raises:
+        InvalidArgument: a bound without a time zone, start after end, no operations, slice_rows < 1.
+    """
     for name, value in (("start", start), ("end", end)):
         if value.utcoffset() is None:
             raise InvalidArgument(f"{name} is {value.isoformat(' ')}, expected an instant with a time zone")
@@ -118,7 +139,7 @@ def _check_arguments(start: datetime, end: datetime, operations: Sequence[str] |
         raise InvalidArgument(f"slice_rows is {slice_rows}, expected at least 1")
 
 
-def _statement(
+def selection(
     source: Source, start: datetime, end: datetime, operations: Sequence[str] | None, *, includes_end: bool = True
 ) -> str:
     """The SELECT for connectorx, which takes no parameters. Every column is cast to a type that arrives exactly.
@@ -144,20 +165,20 @@ def _literal(instant: datetime) -> sql.Literal:
     return sql.Literal(instant.isoformat(" ", "microseconds"))
 
 
-def _expected_rows(connection: psycopg.Connection, statement: str) -> int:
+def expected_rows(connection: psycopg.Connection, statement: str) -> int:
     """The planner's estimate; costs no reading."""
     row = connection.execute(b"EXPLAIN (FORMAT JSON) " + statement.encode()).fetchone()
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
-def _slices(start: datetime, end: datetime, count: int) -> list[tuple[datetime, datetime]]:
+def slices(start: datetime, end: datetime, count: int) -> list[tuple[datetime, datetime]]:
     """``count`` equal parts of the range; fewer where it has not that many microseconds, at least one."""
     width = end - start
     edges = [start, *(start + width * number // count for number in range(1, count)), end]
     return [(low, high) for low, high in pairwise(edges) if low < high] or [(start, end)]
 
 
-class _Reader:
+class Reader:
     """Reads statements through connectorx in the snapshot of a connection, and checks what comes."""
 
     def __init__(self, connection: psycopg.Connection, database: Database, source: Source) -> None:
@@ -180,18 +201,19 @@ class _Reader:
         if self._source.name == NATIVE:
             names = None if operations is None else tuple(operations)
             return packed_statements(self._schema, start, end, names, includes_end=includes_end)
-        return [_statement(self._source, start, end, operations, includes_end=includes_end)]
+        return [selection(self._source, start, end, operations, includes_end=includes_end)]
 
     def __call__(self, statements: list[str]) -> pl.DataFrame:
         """The rows of a slice as `frames.METRICS`."""
-        frame = self._rows(statements)
+        frame = self.rows(statements)
         if self._source.name == NATIVE:
             return unpacked(frame)
         _check_values(frame, self._source)
         duration_us = (pl.col("duration_ms") * 1000).round().cast(pl.Int64).alias("duration_us")
         return METRICS.check(frame.select("metric_id", "operation_type", duration_us, "created_at"))
 
-    def _rows(self, statements: list[str]) -> pl.DataFrame:
+    def rows(self, statements: list[str]) -> pl.DataFrame:
+        """What the statements yield, run side by side."""
         import connectorx
 
         try:
@@ -236,7 +258,7 @@ def _check_values(frame: pl.DataFrame, source: Source) -> None:
 
 
 def _spooled(
-    read: _Reader, statements: Sequence[list[str]], slice_rows: int, progress: Callable[[int, int], None] | None
+    read: Reader, statements: Sequence[list[str]], slice_rows: int, progress: Callable[[int, int], None] | None
 ) -> Metrics:
     """Read the statements one after the other, each into a Parquet file of a temporary directory.
 

@@ -1,0 +1,385 @@
+"""Reads metrics as `extract` does, but from the database only what the local store does not hold.
+
+Each run compares row versions (`row_versions`) in its snapshot: rows written since the horizon of the last one are
+read, and the others are counted. Where they are not as many as stored, something was deleted or re-written: the hours
+that differ are read again. What cannot be compared (another server, a restart, a damaged store) is read as a whole.
+
+Of this run's snapshot only rows before its own horizon are kept; later ones are read again by the next run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from pggit_analytics.config import StoreSettings
+from pggit_analytics.frames import INSTANT, METRICS
+from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.extract import (
+    Metrics,
+    Reader,
+    check_arguments,
+    expected_rows,
+    extract_metrics,
+    selection,
+    slices,
+)
+from pggit_analytics.postgres.row_versions import (
+    MOST_COMPARABLE,
+    TABLE,
+    Circumstances,
+    circumstances,
+    identity,
+    written_between,
+)
+from pggit_analytics.postgres.sources import NATIVE, Source, check_columns
+from pggit_analytics.postgres.store import HOUR_US, Manifest, Segment, Store, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+#: first and last instant of what is read at once
+_Piece = tuple[datetime, datetime]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR, _MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
+
+#: no moment that a run can look back from is later
+_LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+#: rows by their transaction: whether it came before the present horizon
+_NOTHING_NEW = pl.DataFrame(schema={**METRICS.columns, "is_settled": pl.Boolean})
+
+#: bytes of a stored row, roughly and rather too many
+_ROW_BYTES = 20
+
+#: rows in one piece; up to so many come as a DataFrame
+SLICE_ROWS = 2_000_000
+
+
+def read_metrics(
+    database: Database,
+    source: Source,
+    *,
+    start: datetime,
+    end: datetime,
+    operations: Iterable[str] | None = None,
+    store: StoreSettings | None = None,
+    slice_rows: int = SLICE_ROWS,
+) -> Metrics:
+    """The metrics that `extract_metrics` would read, with the help of a store where there is one.
+
+    Only the schema's own table is stored: of what a query yields nobody knows when it changes. A store that is in use
+    by another run or cannot be written is left aside, with one line in the log.
+
+    Raises:
+        PggitAnalyticsError: see `extract_metrics`.
+    """
+    names = None if operations is None else tuple(operations)
+    check_arguments(start, end, names, slice_rows)
+    if store is not None and source.name == NATIVE:
+        try:
+            start, end = start.astimezone(UTC), end.astimezone(UTC)
+            with_store = _Run(database, source, start, end, names, store, slice_rows).metrics()
+        except StoreUnavailable as exc:
+            _log.warning("reading without the store: %s", exc)
+        else:
+            if with_store is not None:
+                return with_store
+    return extract_metrics(database, source, start=start, end=end, operations=names, slice_rows=slice_rows)
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What the store will hold, and the rows that only this run may use."""
+
+    segments: list[Segment]
+    #: `frames.METRICS` of transactions from the horizon on
+    unsettled: pl.DataFrame = field(default_factory=METRICS.empty)
+    #: rows that came from the database
+    moved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One reading of a window."""
+
+    database: Database
+    source: Source
+    start: datetime
+    end: datetime
+    operations: tuple[str, ...] | None
+    settings: StoreSettings
+    slice_rows: int
+
+    def metrics(self) -> Metrics | None:
+        """The rows, or None where reading them without the store is the better way.
+
+        Raises:
+            StoreUnavailable: the store cannot be used.
+        """
+        with self.database.connect(own_path=False) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            name = identity(connection, self.database)
+            connection.commit()
+            if name is None:
+                return None
+            # the lock first: the snapshot is then later than that of the run before
+            with Store(self.settings.directory.expanduser(), name) as store:
+                # This connection only holds the snapshot while connectorx reads.
+                connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
+                check_columns(connection, self.database, self.source)
+                now = circumstances(connection, self.database)
+                if now.objection or identity(connection, self.database) != name:
+                    _log.info("reading without the store: %s", now.objection or "the pooler has changed the server")
+                    return None
+                return self._with(store, connection, now)
+
+    def _with(self, store: Store, connection: psycopg.Connection, now: Circumstances) -> Metrics | None:
+        known = _comparable(store.load(), now)
+        since = _hour(self.start)
+        if known is not None and known.since <= since:
+            since = known.since
+        elif not self._is_worth_it(connection, anew=known is None):
+            return None
+        update = _Update(self, store, connection, now, since)
+        contents = update.of_nothing() if known is None else update.of(known)
+        if contents is None:
+            _log.info("reading without the store: too many rows may be of transactions that have not ended")
+            return None
+        manifest = self._kept(store, Manifest(now.fingerprint, now.horizon, now.position, since), contents.segments)
+        if known is None or replace(manifest, position=known.position) != known:
+            store.commit(manifest)
+        metrics = self._lent(store, manifest, contents)
+        if manifest.size > self.settings.max_gigabytes * 1e9:
+            store.clear()
+            _log.warning(
+                "the store of %.1f GB is over max_gigabytes = %g and was not kept; raise it, or set enabled = false",
+                manifest.size / 1e9,
+                self.settings.max_gigabytes,
+            )
+        return metrics
+
+    def _is_worth_it(self, connection: psycopg.Connection, *, anew: bool) -> bool:
+        """Whether the store should reach back to this window, from whose start on it then has to hold everything.
+
+        Not for some operations only, for a window long past or for one too large.
+        """
+        if anew and self.operations is not None:
+            return False
+        window = expected_rows(connection, selection(self.source, self.start, self.end, None))
+        whole = expected_rows(connection, selection(self.source, self.start, _LAST, None))
+        return whole - window <= self.slice_rows and whole * _ROW_BYTES <= self.settings.max_gigabytes * 1e9
+
+    def _kept(self, store: Store, manifest: Manifest, segments: list[Segment]) -> Manifest:
+        """The manifest of these segments, without the days that are too old."""
+        oldest = min(self.start, self.end - self.settings.keep)
+        first = _hour(oldest) // 24 if oldest > _EPOCH else 0
+        if 24 * first > manifest.since:
+            segments = [segment for segment in segments if segment.day >= first]
+            manifest = replace(manifest, since=24 * first)
+        return replace(manifest, segments=tuple(store.merged(segments)))
+
+    def _lent(self, store: Store, manifest: Manifest, contents: _Contents) -> Metrics:
+        """The rows of the window; as a DataFrame where they are few."""
+        first, last = _hour(self.start), _hour(self.end)
+        needed = [s for s in manifest.segments if any(first <= hour <= last for hour in s.hours)]
+        frame, loan = store.lend(needed, contents.unsettled)
+        try:
+            window = frame.filter(pl.col("created_at").is_between(self.start, self.end))
+            if self.operations is not None:
+                window = window.filter(pl.col("operation_type").is_in(self.operations))
+            if sum(segment.rows for segment in needed) <= self.slice_rows:
+                rows = window.collect()
+                loan.cleanup()
+                return Metrics(rows, rows.height, moved=contents.moved)
+            return Metrics(window, window.select(pl.len()).collect().item(), loan, contents.moved)
+        except BaseException:
+            loan.cleanup()
+            raise
+
+
+def _comparable(known: Manifest | None, now: Circumstances) -> Manifest | None:
+    """The manifest, if its row versions can be compared with those of this snapshot, which is a later one."""
+    if (
+        known is None
+        or known.fingerprint != now.fingerprint
+        or known.horizon > now.horizon
+        or known.position > now.position
+        or now.next_transaction - known.horizon >= MOST_COMPARABLE
+    ):
+        return None
+    return known
+
+
+class _Update:
+    """Brings the contents of a store up to a snapshot, from an hour on."""
+
+    def __init__(self, run: _Run, store: Store, connection: psycopg.Connection, now: Circumstances, since: int) -> None:
+        self._store = store
+        self._connection = connection
+        self._now = now
+        self._since = since
+        self._end = run.end
+        self._source = run.source
+        self._most = run.slice_rows
+        self._read = Reader(connection, run.database, run.source)
+        self._table = sql.Identifier(run.database.schema, TABLE)
+
+    def of_nothing(self) -> _Contents | None:
+        """Everything, read for the first time; None when too many rows are of transactions from the horizon on."""
+        unsettled = self._unsettled()
+        if unsettled is None:
+            return None
+        pieces = self._pieces(_instant(self._since), self._end)
+        if self._end < _LAST:
+            pieces.append((self._end + _MICROSECOND, _LAST))
+        return self._read_again(_Contents([], unsettled, unsettled.height), pieces)
+
+    def of(self, known: Manifest) -> _Contents | None:
+        """The known contents with what has changed, and with the hours before them; None as above."""
+        pieces: list[_Piece] = []
+        if self._since < known.since:
+            pieces = self._pieces(_instant(self._since), _instant(known.since) - _MICROSECOND)
+        if known.horizon == self._now.next_transaction:  # no transaction has ended since
+            return self._read_again(_Contents(list(known.segments)), pieces)
+        written = written_between(known.horizon, self._now.next_transaction)
+        total, first = self._counted(known, written)
+        new = self._written(written, first) if first else _NOTHING_NEW
+        unsettled: pl.DataFrame | None
+        if new.height > self._most:  # read by hours, in pieces that fit into memory
+            unsettled, added = self._unsettled(), METRICS.empty()
+            counts = self._histogram(known, written)
+            differing = {hour for hour, (_, written_since) in counts.items() if written_since}
+        else:
+            inside = new.filter(_hour_of_row() >= known.since)
+            unsettled, added = _plain(new.filter(~pl.col("is_settled"))), _plain(inside.filter("is_settled"))
+            counts = {} if total - inside.height == known.rows else self._histogram(known, written)
+            differing = set()
+        if unsettled is None:
+            return None
+        if counts:
+            stored = known.hours
+            differing |= {hour for hour in {*counts, *stored} if counts.get(hour, (0, 0))[0] != stored[hour]}
+            pieces += self._pieces_of_hours({hour: sum(counts[hour]) for hour in differing if hour in counts})
+        segments = self._store.without(known.segments, differing)
+        segments += self._store.write(added.filter(~_hour_of_row().is_in(sorted(differing))))
+        return self._read_again(_Contents(segments, unsettled, new.height), pieces)
+
+    def _read_again(self, contents: _Contents, pieces: Sequence[_Piece]) -> _Contents:
+        """The contents with all rows of some pieces of time; one is written while the next is read."""
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            written: Future[list[Segment]] | None = None
+            for start, end in pieces:
+                frame = self._read(self._read.statements(start, end, None, includes_end=True))
+                contents.moved += frame.height
+                if not contents.unsettled.is_empty():
+                    frame = frame.join(contents.unsettled, on=["metric_id", "created_at"], how="anti")
+                if written is not None:
+                    contents.segments += written.result()
+                written = writer.submit(self._store.write, frame)
+            if written is not None:
+                contents.segments += written.result()
+        return contents
+
+    def _unsettled(self) -> pl.DataFrame | None:
+        """The rows that the next run has to look for again; None when they are too many."""
+        if self._now.horizon == self._now.next_transaction:
+            return METRICS.empty()
+        rows = self._written(written_between(self._now.horizon, self._now.next_transaction), None)
+        return None if rows.height > self._most else _plain(rows)
+
+    def _counted(self, known: Manifest, written: sql.Composable) -> tuple[int, str | None]:
+        """How many rows there are from the known hours on, and where the first of those newly written lies."""
+        row = self._connection.execute(
+            sql.SQL(
+                "SELECT count(*) FILTER (WHERE created_at >= {known}), (min(ctid) FILTER (WHERE {written}))::TEXT "
+                "FROM {table} WHERE created_at >= {since} AND created_at <= {last}"
+                if self._since < known.since
+                else "SELECT count(*), (min(ctid) FILTER (WHERE {written}))::TEXT "
+                "FROM {table} WHERE created_at >= {since} AND created_at <= {last}"
+            ).format(
+                known=_literal(_instant(known.since)),
+                written=written,
+                table=self._table,
+                since=_literal(_instant(self._since)),
+                last=_literal(_LAST),
+            )
+        ).fetchone()
+        assert row is not None, "an aggregate returns one row"
+        return row[0], row[1]
+
+    def _written(self, written: sql.Composable, first: str | None) -> pl.DataFrame:
+        """The rows that meet the condition, as `_NOTHING_NEW`; one more than may be when they are too many."""
+        statement = sql.SQL(
+            "SELECT metric_id::BIGINT AS metric_id, operation_type::TEXT AS operation_type, "
+            "(duration_ms * 1000)::BIGINT AS duration_us, created_at, NOT ({unsettled}) AS is_settled FROM {table} "
+            "WHERE ctid >= {first}::TID AND created_at >= {since} AND created_at <= {last} AND {written} LIMIT {most}"
+        ).format(
+            unsettled=written_between(self._now.horizon, self._now.next_transaction),
+            table=self._table,
+            first=sql.Literal(first or "(0,0)"),
+            since=_literal(_instant(self._since)),
+            last=_literal(_LAST),
+            written=written,
+            most=sql.Literal(self._most + 1),
+        )
+        rows = self._read.rows([statement.as_string(None)])
+        return rows.with_columns(pl.col("created_at").cast(INSTANT)).select(_NOTHING_NEW.columns)
+
+    def _histogram(self, known: Manifest, written: sql.Composable) -> dict[int, tuple[int, int]]:
+        """Hours since 1970 -> number of rows written before the known horizon, and since."""
+        rows = self._connection.execute(
+            sql.SQL(
+                "SELECT floor(extract(EPOCH FROM h.hour) / 3600)::BIGINT, sum(h.old)::BIGINT, sum(h.new)::BIGINT FROM ("
+                "SELECT date_trunc('hour', created_at AT TIME ZONE 'UTC') AS hour, "
+                "count(*) FILTER (WHERE NOT {written}) AS old, count(*) FILTER (WHERE {written}) AS new "
+                "FROM {table} WHERE created_at >= {since} AND created_at <= {last} GROUP BY 1) AS h GROUP BY 1"
+            ).format(written=written, table=self._table, since=_literal(_instant(known.since)), last=_literal(_LAST))
+        )
+        return {hour: (old, new) for hour, old, new in rows}
+
+    def _pieces(self, start: datetime, end: datetime) -> list[_Piece]:
+        """[start, end] in equal pieces of as many rows as fit, by the planner's estimate."""
+        expected = expected_rows(self._connection, selection(self._source, start, end, None))
+        bounds = slices(start, end, -(-expected // self._most))
+        return [(low, high - _MICROSECOND if high < end else high) for low, high in bounds]
+
+    def _pieces_of_hours(self, counts: dict[int, int]) -> list[_Piece]:
+        """The hours, those that follow each other together while they fit."""
+        pieces: list[tuple[int, int, int]] = []
+        for hour in sorted(counts):
+            if pieces and pieces[-1][1] == hour and pieces[-1][2] + counts[hour] <= self._most:
+                low, _, rows = pieces.pop()
+                pieces.append((low, hour + 1, rows + counts[hour]))
+            else:
+                pieces.append((hour, hour + 1, counts[hour]))
+        return [(_instant(low), _instant(high) - _MICROSECOND) for low, high, _ in pieces]
+
+
+def _plain(rows: pl.DataFrame) -> pl.DataFrame:
+    return METRICS.check(rows.select(list(METRICS.columns)))
+
+
+def _hour_of_row() -> pl.Expr:
+    return pl.col("created_at").dt.epoch("us") // HOUR_US
+
+
+def _hour(instant: datetime) -> int:
+    """Hours since 1970 at its beginning."""
+    return (instant - _EPOCH) // _HOUR
+
+
+def _instant(hour: int) -> datetime:
+    return _EPOCH + hour * _HOUR
+
+
+def _literal(instant: datetime) -> sql.Composable:
+    return sql.SQL("{}::TIMESTAMPTZ").format(sql.Literal(instant.isoformat(" ", "microseconds")))

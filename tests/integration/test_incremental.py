@@ -1,0 +1,320 @@
+"""Reading with a store: after anything that may happen to the table or the store, the rows are those of the table."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import errors
+
+from pggit_analytics.config import StoreSettings
+from pggit_analytics.frames import METRICS
+from pggit_analytics.postgres import row_versions
+from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.incremental import read_metrics
+from pggit_analytics.postgres.sources import native
+
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+Rows = list[tuple[Any, ...]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StoreSettings:
+    return StoreSettings(directory=tmp_path / "store")
+
+
+def in_table(database: Database, start: datetime, end: datetime) -> Rows:
+    """The rows of the window as the server itself tells them."""
+    with database.connect() as connection:
+        return connection.execute(
+            "SELECT metric_id, operation_type, (duration_ms * 1000)::bigint, created_at FROM performance_metrics "
+            "WHERE created_at BETWEEN %s AND %s ORDER BY metric_id",
+            (start, end),
+        ).fetchall()
+
+
+def read(database: Database, store: StoreSettings | None, **options: Any) -> tuple[Rows, int | None]:
+    """The rows read, and how many of them came from the database."""
+    arguments: dict[str, Any] = {"start": NOON - 7 * DAY, "end": NOON} | options
+    source = arguments.pop("source", native(database.schema))
+    with read_metrics(database, source, store=store, **arguments) as metrics:
+        frame = METRICS.check(metrics.frame.lazy().collect().sort("metric_id"))
+        assert metrics.rows == frame.height
+        return frame.rows(), metrics.moved
+
+
+def moved(database: Database, store: StoreSettings, **options: Any) -> int | None:
+    """How many rows came from the database; the rows are right."""
+    window = {"start": NOON - 7 * DAY, "end": NOON} | options
+    rows, count = read(database, store, **options)
+    assert rows == in_table(database, window["start"], window["end"])
+    return count
+
+
+def fill(database: Database, count: int, start: datetime = NOON - 7 * DAY, end: datetime = NOON) -> None:
+    """Rows spread evenly over a time."""
+    with database.connect() as connection:
+        connection.execute(
+            "INSERT INTO performance_metrics (operation_type, duration_ms, created_at) "
+            "SELECT 'op' || n %% 3, n %% 97, %s + n * (%s / %s::float8) FROM generate_series(0, %s - 1) AS n",
+            (start, end - start, count, count),
+        )
+
+
+def execute(database: Database, statement: str, *values: object) -> None:
+    with database.connect() as connection:
+        connection.execute(statement.encode(), values)
+
+
+def files(store: StoreSettings) -> list[Path]:
+    return sorted(store.directory.glob("*/*.parquet"))
+
+
+# --- how much work it is -----------------------------------------------------------------------------------------
+
+
+def test_a_run_without_anything_new_reads_no_row(database: Database, store: StoreSettings) -> None:
+    fill(database, 1000)
+    assert moved(database, store) == 1000
+    assert moved(database, store) == 0
+
+
+def test_one_percent_of_new_rows_moves_just_these(database: Database, store: StoreSettings) -> None:
+    fill(database, 10_000)
+    moved(database, store)
+    fill(database, 100, NOON - HOUR)
+    assert moved(database, store) == 100
+
+
+def test_new_rows_of_any_age_move_just_these(database: Database, store: StoreSettings) -> None:
+    fill(database, 10_000)
+    moved(database, store)
+    fill(database, 100)
+    assert moved(database, store) == 100
+
+
+def test_the_window_moves_on_and_only_new_rows_are_read(database: Database, store: StoreSettings) -> None:
+    fill(database, 1000)
+    moved(database, store)
+    for run in range(1, 20):
+        fill(database, 10, NOON + (run - 1) * HOUR, NOON + run * HOUR)
+        assert moved(database, store, start=NOON + run * HOUR - 7 * DAY, end=NOON + run * HOUR) == 10
+
+
+def test_deleted_rows_cost_the_reading_of_their_hours(database: Database, store: StoreSettings) -> None:
+    fill(database, 1680)  # ten an hour
+    moved(database, store)
+    execute(database, "DELETE FROM performance_metrics WHERE metric_id IN (5, 6, 1000)")
+    assert moved(database, store) == 8 + 9
+
+
+def test_an_hour_that_went_as_a_whole_costs_nothing(database: Database, store: StoreSettings) -> None:
+    fill(database, 1680)
+    moved(database, store)
+    execute(database, "DELETE FROM performance_metrics WHERE created_at < %s", NOON - 6 * DAY)
+    assert moved(database, store) == 0
+
+
+def test_a_re_written_row_is_read_and_its_hour_counted_again(database: Database, store: StoreSettings) -> None:
+    fill(database, 1680)
+    moved(database, store)
+    execute(database, "UPDATE performance_metrics SET duration_ms = 12345 WHERE metric_id = 77")
+    assert moved(database, store) == 1 + 10
+
+
+def test_what_an_open_transaction_could_hide_is_read_again_until_it_ends(
+    database: Database, store: StoreSettings
+) -> None:
+    fill(database, 1000)
+    moved(database, store)
+    with database.connect() as writer:
+        writer.execute("INSERT INTO performance_metrics (operation_type, duration_ms, created_at) "
+                       "VALUES ('late', 1, %s)", (NOON - 3 * DAY,))  # fmt: skip
+        fill(database, 10, NOON - HOUR)
+        assert moved(database, store) == 10
+        assert moved(database, store) == 10
+    assert moved(database, store) == 11
+    assert moved(database, store) == 0
+
+
+def test_a_longer_window_reads_only_what_lies_before(database: Database, store: StoreSettings) -> None:
+    fill(database, 1000, NOON - 10 * DAY)
+    before = len(in_table(database, NOON - 7 * DAY, NOON))
+    assert moved(database, store) == before
+    assert moved(database, store, start=NOON - 10 * DAY) == 1000 - before
+
+
+def test_a_window_inside_and_chosen_operations_read_nothing(database: Database, store: StoreSettings) -> None:
+    fill(database, 1000)
+    moved(database, store)
+    assert moved(database, store, start=NOON - 3 * DAY, end=NOON - DAY) == 0
+    rows, count = read(database, store, operations=["op1"])
+    assert count == 0
+    assert rows == [row for row in in_table(database, NOON - 7 * DAY, NOON) if row[1] == "op1"]
+
+
+def test_some_operations_alone_do_not_begin_a_store(database: Database, store: StoreSettings) -> None:
+    fill(database, 99)
+    rows, count = read(database, store, operations=["op1"])
+    assert (len(rows), count) == (33, None)
+    assert files(store) == []
+
+
+def test_a_window_long_past_does_not_begin_a_store(database: Database, store: StoreSettings) -> None:
+    fill(database, 5000)
+    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+        connection.execute("ANALYZE pggit.performance_metrics")
+    rows, count = read(database, store, end=NOON - 6 * DAY, slice_rows=100)
+    assert rows == in_table(database, NOON - 7 * DAY, NOON - 6 * DAY)
+    assert count is None
+
+
+def test_many_runs_leave_few_files(database: Database, store: StoreSettings) -> None:
+    fill(database, 100, NOON - DAY)
+    for _ in range(25):
+        fill(database, 1, NOON - HOUR)
+        assert moved(database, store) in {1, 101}
+    assert len(files(store)) <= 16  # eight for each of two days
+
+
+def test_days_that_no_run_needs_go(database: Database, store: StoreSettings) -> None:
+    fill(database, 1000)
+    moved(database, store)
+    later = NOON + 30 * DAY
+    assert moved(database, store, start=later - DAY, end=later) == 0
+    assert files(store) == []
+    assert moved(database, store) == 1000
+
+
+def test_only_the_user_can_read_the_store(database: Database, store: StoreSettings) -> None:
+    fill(database, 10)
+    moved(database, store)
+    everything = [store.directory, *store.directory.rglob("*")]
+    assert {file.stat().st_mode & 0o777 for file in everything if file.is_dir()} == {0o700}
+    assert {file.stat().st_mode & 0o077 for file in everything if file.suffix == ".parquet"} == {0}
+
+
+def test_more_than_fits_into_memory_comes_as_a_lazy_frame_and_leaves_no_links(
+    database: Database, store: StoreSettings
+) -> None:
+    fill(database, 1000)
+    with read_metrics(
+        database, native("pggit"), start=NOON - 7 * DAY, end=NOON, store=store, slice_rows=100
+    ) as metrics:
+        assert isinstance(metrics.frame, pl.LazyFrame)
+        moved(database, store, slice_rows=100)
+        shutil.rmtree(store.directory / "nothing", ignore_errors=True)
+        execute(database, "TRUNCATE performance_metrics")
+        assert moved(database, store) == 0  # the store is empty now, the loan is not
+        assert metrics.frame.select(pl.len()).collect().item() == 1000
+    assert list(store.directory.glob("*/runs/*")) == []
+
+
+# --- what must not matter ----------------------------------------------------------------------------------------
+
+INSERTS = {
+    "now": "INSERT INTO performance_metrics (operation_type, duration_ms, created_at) VALUES ('a', {n}, {at})",
+    "with an id of its own": (
+        "INSERT INTO performance_metrics (metric_id, operation_type, duration_ms, created_at) "
+        "VALUES (-{n}, 'b', 1, {at})"
+    ),
+    "in a subtransaction": (
+        "DO $$BEGIN BEGIN INSERT INTO performance_metrics (operation_type, duration_ms, created_at) "
+        "VALUES ('c', {n}, {at}); EXCEPTION WHEN division_by_zero THEN NULL; END; END$$"
+    ),
+}
+PICK = "SELECT metric_id FROM performance_metrics ORDER BY metric_id {way} LIMIT 2 FOR UPDATE SKIP LOCKED"
+CHANGES = {
+    "update": f"UPDATE performance_metrics SET duration_ms = {{n}} WHERE metric_id IN ({PICK})",
+    "move": f"UPDATE performance_metrics SET created_at = {{at}} WHERE metric_id IN ({PICK})",
+    "delete": f"DELETE FROM performance_metrics WHERE metric_id IN ({PICK})",
+    "truncate": "TRUNCATE performance_metrics",
+    "rewrite": "CLUSTER performance_metrics USING performance_metrics_pkey",
+}
+
+sessions = st.integers(0, 2)
+moments = st.sampled_from([-200, -167.5, -100, -99.5, -30, -1, -0.5, 0, 3, 400])  # hours from noon
+steps = st.one_of(
+    st.tuples(st.just("write"), sessions, st.sampled_from(sorted(INSERTS)), moments),
+    st.tuples(st.just("change"), sessions, st.sampled_from(sorted(CHANGES)), moments, st.sampled_from(["ASC", "DESC"])),
+    st.tuples(st.just("end"), sessions, st.sampled_from(["COMMIT", "COMMIT", "ROLLBACK"])),
+    st.tuples(st.just("read"), st.sampled_from([0, 0, 0, -48, 2]), st.sampled_from([2, 999]), st.sampled_from([0, 99])),
+    st.tuples(st.just("damage"), st.sampled_from(["delete", "flip", "cut", "lose", "manifest", "leftovers"])),
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(steps, min_size=5, max_size=40))
+def test_whatever_happens_the_rows_are_those_of_the_table(
+    shared_database: Database, tmp_path_factory: pytest.TempPathFactory, script: list[tuple[Any, ...]]
+) -> None:
+    execute(shared_database, "TRUNCATE performance_metrics")
+    store = StoreSettings(directory=tmp_path_factory.mktemp("store"))
+    store.directory.chmod(0o700)
+    numbers = itertools.count(1)
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        writers = [stack.enter_context(psycopg.connect(shared_database.conninfo)) for _ in range(3)]
+        for writer in writers:
+            writer.execute("SET search_path TO pggit")
+            writer.execute("SET lock_timeout TO '5ms'")
+            writer.commit()
+        for step in [*script, ("end", 0, "COMMIT"), ("read", 0, 999, 99)]:
+            kind, *details = step
+            if kind in {"write", "change"}:
+                number, what, hours, *way = details
+                at = f"timestamptz '{NOON + hours * HOUR}'"
+                statement = (INSERTS | CHANGES)[what].format(n=next(numbers), at=at, way=way[0] if way else "")
+                attempt(writers[number], statement)
+            elif kind == "end":
+                writers[details[0]].execute(details[1].encode())
+            elif kind == "damage":
+                damage(store.directory, details[0])
+            else:
+                hours, slice_rows, most_named = details
+                patch.setattr(row_versions, "MOST_NAMED", most_named)
+                end = NOON + hours * HOUR
+                rows, _ = read(shared_database, store, start=end - 7 * DAY, end=end, slice_rows=slice_rows)
+                assert rows == in_table(shared_database, end - 7 * DAY, end)
+        for writer in writers:
+            writer.rollback()
+
+
+def attempt(writer: psycopg.Connection, statement: str) -> None:
+    """Run it in the writer's transaction; when another one is in the way, the transaction is given up."""
+    try:
+        writer.execute(statement.encode())
+        if statement.startswith(("TRUNCATE", "CLUSTER")):
+            writer.commit()  # nobody could read before
+    except (errors.LockNotAvailable, errors.DeadlockDetected):
+        writer.rollback()
+
+
+def damage(root: Path, how: str) -> None:
+    """What may happen to files."""
+    for directory in root.iterdir():
+        manifest, segments = directory / "manifest.json", sorted(directory.glob("*.parquet"))
+        if how == "delete":
+            shutil.rmtree(directory)
+        elif how == "leftovers":
+            (directory / "leftover.parquet").write_bytes(b"half")
+            (directory / "leftover.tmp").write_text("{")
+        elif how == "manifest":
+            if manifest.exists():
+                manifest.write_text(manifest.read_text()[:-20])
+        elif segments and how == "lose":
+            segments[0].unlink()
+        elif segments:
+            content = bytearray(segments[0].read_bytes())
+            content[len(content) // 2] ^= 1
+            segments[0].write_bytes(content if how == "flip" else content[:-1])
