@@ -51,13 +51,18 @@ def detect_anomalies_statistical(
     check_whole("lookback_hours", lookback_hours, 1, 87600)
     threshold = check_number("z_score_threshold", z_score_threshold, 0, 1_000_000, low_excluded=True)
     start = lookback(as_of, hours=lookback_hours)
-    window = between(metrics, start, as_of).select("metric_id", "operation_type", "duration_us").collect()
+    window = between(metrics, start, as_of).select("metric_id", "operation_type", "duration_us")
 
     excess = pl.col("n").cast(pl.Int128) * pl.col("duration_us").cast(pl.Int128) - pl.col("sum").cast(pl.Int128)
     z_score = pl.col("excess").cast(pl.Float64) / pl.col("root")
-    return (
-        window.join(_limits(window, threshold), on="operation_type")
+    limits = _limits(window, threshold)
+    outliers = (
+        window.join(limits.lazy().select("operation_type", "slow_us", "fast_us"), on="operation_type")
         .filter((pl.col("duration_us") > pl.col("slow_us")) | (pl.col("duration_us") < pl.col("fast_us")))
+        .collect(engine="streaming")
+    )
+    return (
+        outliers.join(limits, on="operation_type")
         .with_columns(excess.alias("excess"))
         .with_columns(z_score.alias("z_score"))
         .join(baselines.select("operation_type", "p99_us"), on="operation_type", how="left")
@@ -80,7 +85,7 @@ def detect_anomalies_statistical(
     )
 
 
-def _limits(window: pl.DataFrame, threshold: Decimal) -> pl.DataFrame:
+def _limits(window: pl.LazyFrame, threshold: Decimal) -> pl.DataFrame:
     """Per operation the two durations that enclose the rows not reported, and what z is computed from.
 
     |n x - S| > sqrt(t^2 D) holds for whole numbers exactly when |n x - S| > isqrt(floor(t^2 D)).

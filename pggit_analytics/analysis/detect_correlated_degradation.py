@@ -149,7 +149,7 @@ def _minute_means(window: pl.LazyFrame, operation_types: pl.DataFrame) -> pl.Dat
             (pl.col("duration_us").sum().cast(pl.Float64) / pl.len().cast(pl.Float64)).alias("mean"),
             pl.len().cast(pl.Int64).alias("rows"),
         )
-        .collect()
+        .collect(engine="streaming")
     )
     busiest = (
         minutes.group_by("operation_type")

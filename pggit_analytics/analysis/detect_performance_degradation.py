@@ -7,7 +7,7 @@ from datetime import date, datetime
 import polars as pl
 
 from pggit_analytics.analysis.arguments import Number, check_as_of, check_number, check_whole, lookback
-from pggit_analytics.analysis.percentiles import percentile
+from pggit_analytics.analysis.percentiles import percentiles_of_groups
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import DEGRADATIONS, INSTANT
 
@@ -50,7 +50,9 @@ def detect_performance_degradation(
     start, middle = lookback(as_of, hours=24 * lookback_days), lookback(as_of, hours=12 * lookback_days)
     window = between(metrics, start, as_of).select("operation_type", "duration_us", "created_at")
 
-    halves = _p99_of_halves(window, middle)
+    in_memory = isinstance(metrics, pl.DataFrame)
+
+    halves = _p99_of_halves(window, middle, in_memory=in_memory)
     degradation = 100.0 * (pl.col("p99_new") - pl.col("p99_old")) / pl.col("p99_old")
     degraded = (
         halves.filter((pl.col("n_old") >= MINIMUM_ROWS) & (pl.col("n_new") >= MINIMUM_ROWS) & (pl.col("p99_old") > 0))
@@ -61,7 +63,7 @@ def detect_performance_degradation(
         return DEGRADATIONS.empty()
     change = pl.col("slope") * float(lookback_days)
     return (
-        degraded.join(_trends(window, degraded), on="operation_type")
+        degraded.join(_trends(window, degraded, in_memory=in_memory), on="operation_type")
         .sort("operation_type")
         .select(
             "operation_type",
@@ -94,34 +96,31 @@ def degradation_severity(percent: pl.Expr) -> pl.Expr:
     )
 
 
-def _p99_of_halves(window: pl.LazyFrame, middle: datetime) -> pl.DataFrame:
+def _p99_of_halves(window: pl.LazyFrame, middle: datetime, *, in_memory: bool) -> pl.DataFrame:
     """Per operation the number of rows and the p99 (microseconds) of both halves; NULL for a half without rows."""
     is_new = pl.col("created_at") >= middle
-    halves = (
-        window.select("operation_type", "duration_us", is_new.alias("is_new"))
-        .group_by("operation_type", "is_new")
-        .agg(pl.len().alias("n"), percentile(pl.col("duration_us"), 0.99).alias("p99"))
-        .collect()
+    halves = percentiles_of_groups(
+        window.with_columns(is_new.alias("is_new")), ["operation_type", "is_new"], {"p99": 0.99}, in_memory=in_memory
     )
     old = halves.filter(~pl.col("is_new")).select("operation_type", n_old="n", p99_old="p99")
     new = halves.filter(pl.col("is_new")).select("operation_type", n_new="n", p99_new="p99")
     return old.join(new, on="operation_type")
 
 
-def _trends(window: pl.LazyFrame, degraded: pl.DataFrame) -> pl.DataFrame:
+def _trends(window: pl.LazyFrame, degraded: pl.DataFrame, *, in_memory: bool) -> pl.DataFrame:
     """Per operation the slope (microseconds a day) and r squared of its daily p99; both 0 where there is no trend.
 
     Sums are taken in date order, as the SQL function takes them, so that both get the same last digit.
     """
     day, p99 = pl.col("day"), pl.col("p99")
     d_day, d_p99 = pl.col("d_day"), pl.col("d_p99")
+    dated = window.join(degraded.lazy().select("operation_type"), on="operation_type", how="semi").with_columns(
+        pl.col("created_at").dt.date().alias("utc_date")
+    )
     daily = (
-        window.join(degraded.lazy().select("operation_type"), on="operation_type", how="semi")
-        .group_by("operation_type", pl.col("created_at").dt.date().alias("utc_date"))
-        .agg(percentile(pl.col("duration_us"), 0.99).alias("p99"))
+        percentiles_of_groups(dated, ["operation_type", "utc_date"], {"p99": 0.99}, in_memory=in_memory)
         .sort("operation_type", "utc_date")
         .with_columns((pl.col("utc_date") - date(2000, 1, 1)).dt.total_days().cast(pl.Float64).alias("day"))
-        .collect()
     )
     centred = daily.with_columns(
         (day - _sum_in_order(day).over("operation_type") / pl.len().over("operation_type")).alias("d_day"),

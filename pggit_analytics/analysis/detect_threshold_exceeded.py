@@ -60,5 +60,5 @@ def detect_threshold_exceeded(
             .alias("severity"),
             pl.lit(as_of).cast(INSTANT).alias("detected_at"),
         )
-        .collect()
+        .collect(engine="streaming")
     )

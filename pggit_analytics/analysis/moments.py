@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pggit_analytics.analysis.engine import session
-
 
 class Moments(NamedTuple):
     """The sums that mean and variance are made of, in whole microseconds."""
@@ -26,16 +24,11 @@ class Moments(NamedTuple):
         return self.n * self.squares - self.total * self.total
 
 
-def exact_moments(timings: pl.DataFrame) -> list[Moments]:
+def exact_moments(timings: pl.LazyFrame) -> list[Moments]:
     """The `Moments` of each operation in a frame with ``operation_type`` and ``duration_us`` (Int64, no NULL)."""
-    with session() as connection:
-        connection.register("timings", timings)
-        # HUGEINT: squares of microseconds leave 64 bits
-        rows = connection.sql(
-            """
-            SELECT operation_type, count(*), sum(duration_us::HUGEINT), sum(duration_us::HUGEINT * duration_us)
-            FROM timings
-            GROUP BY operation_type
-            """
-        ).fetchall()
-    return [Moments(*row) for row in rows]
+    # squares of microseconds leave 64 bits
+    duration = pl.col("duration_us").cast(pl.Int128)
+    sums = timings.group_by("operation_type").agg(
+        pl.len(), duration.sum().alias("total"), (duration * duration).sum().alias("squares")
+    )
+    return [Moments(*row) for row in sums.collect(engine="streaming").iter_rows()]

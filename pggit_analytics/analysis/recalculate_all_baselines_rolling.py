@@ -10,11 +10,12 @@ import polars as pl
 
 from pggit_analytics.analysis.arguments import check_as_of, check_flag, check_whole, lookback
 from pggit_analytics.analysis.moments import exact_moments
-from pggit_analytics.analysis.percentiles import percentile, rounded_half_up
+from pggit_analytics.analysis.percentiles import percentiles_of_groups, rounded_half_up
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import BASELINE_RECALCULATIONS
 
 _PERCENTILES = {"p50_us": 0.5, "p75_us": 0.75, "p90_us": 0.9, "p95_us": 0.95, "p99_us": 0.99}
+_EXTREMES = {"min_us": 0.0, "max_us": 1.0}
 _STATISTICS = ("min_us", "max_us", *_PERCENTILES, "mean_us", "stddev_us")
 
 
@@ -57,7 +58,8 @@ def recalculate_all_baselines_rolling(
     check_flag("force", force)
     window = between(metrics, lookback(as_of, hours=24 * lookback_days), as_of)
     tracked = operation_types.filter("is_tracked").select("operation_type")
-    statistics = _statistics(window.join(tracked.lazy(), on="operation_type", how="semi"))
+    watched = window.join(tracked.lazy(), on="operation_type", how="semi")
+    statistics = _statistics(watched, in_memory=isinstance(metrics, pl.DataFrame))
 
     rows = (
         tracked.join(statistics, on="operation_type", how="left")
@@ -113,18 +115,15 @@ def _status(*, min_samples: int, force: bool) -> pl.Expr:
     )
 
 
-def _statistics(window: pl.LazyFrame) -> pl.DataFrame:
+def _statistics(window: pl.LazyFrame, *, in_memory: bool) -> pl.DataFrame:
     """Per operation: count, extremes, percentiles, mean and population standard deviation, in microseconds."""
-    duration = pl.col("duration_us")
-    rows = window.select("operation_type", "duration_us").collect()
-    order = rows.group_by("operation_type").agg(
-        pl.len().cast(pl.Int64).alias("sample_count"),
-        duration.min().alias("min_us"),
-        duration.max().alias("max_us"),
-        *(rounded_half_up(percentile(duration, p)).alias(name) for name, p in _PERCENTILES.items()),
+    order = percentiles_of_groups(window, ["operation_type"], _PERCENTILES | _EXTREMES, in_memory=in_memory).select(
+        "operation_type",
+        pl.col("n").alias("sample_count"),
+        *(rounded_half_up(pl.col(name)) for name in (*_EXTREMES, *_PERCENTILES)),
     )
     moments = pl.DataFrame(
-        [(m.operation_type, m.total / m.n, sqrt(m.dispersion) / m.n) for m in exact_moments(rows)],
+        [(m.operation_type, m.total / m.n, sqrt(m.dispersion) / m.n) for m in exact_moments(window)],
         schema={"operation_type": pl.String, "mean_us": pl.Float64, "stddev_us": pl.Float64},
         orient="row",
     )

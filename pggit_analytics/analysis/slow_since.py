@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pggit_analytics.analysis.percentiles import percentile
+from pggit_analytics.analysis.percentiles import percentiles_of_groups
 from pggit_analytics.frames import SLOW_SINCE
 
 #: width of the time buckets, which bounds how exactly an onset is told
@@ -30,11 +30,14 @@ def slow_since(metrics: pl.DataFrame | pl.LazyFrame, degradations: pl.DataFrame)
     """
     level, seen, buckets = pl.col("level"), pl.col("seen"), pl.col("buckets")
     before, after = pl.col("sum_before") / seen, (pl.col("sum_all") - pl.col("sum_before")) / (buckets - seen)
-    return (
+    rows = (
         metrics.lazy()
         .join(degradations.lazy().select("operation_type"), on="operation_type", how="semi")
-        .group_by("operation_type", pl.col("created_at").dt.truncate(BUCKET).alias("bucket"))
-        .agg(percentile(pl.col("duration_us"), 0.99).alias("p99"))
+        .with_columns(pl.col("created_at").dt.truncate(BUCKET).alias("bucket"))
+    )
+    in_memory = isinstance(metrics, pl.DataFrame)
+    return (
+        percentiles_of_groups(rows, ["operation_type", "bucket"], {"p99": 0.99}, in_memory=in_memory)
         .sort("operation_type", "bucket")
         .with_columns((pl.col("p99") + 1.0).log().alias("level"))
         .with_columns(
@@ -49,5 +52,4 @@ def slow_since(metrics: pl.DataFrame | pl.LazyFrame, degradations: pl.DataFrame)
         .group_by("operation_type", maintain_order=True)
         .agg(pl.col("bucket").first().alias("slow_since"))
         .select(list(SLOW_SINCE.columns))
-        .collect()
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pggit_analytics.analysis.percentiles import percentile, rounded_half_up
+from pggit_analytics.analysis.percentiles import percentile, percentiles_of_groups, rounded_half_up
 from tests.unit.timings import SETTINGS
 
 PROBABILITIES = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0]
@@ -66,3 +66,32 @@ def test_groups_have_their_own_and_an_empty_frame_has_none() -> None:
 def test_halves_are_rounded_up() -> None:
     values = pl.DataFrame({"x": [0.0, 0.4999, 0.5, 1.5, 2.5, 2.4999, 899999999999.5]})
     assert values.select(rounded_half_up(pl.col("x"))).to_series().to_list() == [0, 0, 1, 2, 3, 2, 900000000000]
+
+
+#: many groups and ties; whole magnitudes apart, neighbours, and one value again and again
+GROUPED = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.booleans(),
+        st.one_of(st.integers(0, 10), st.integers(990, 1010), st.integers(0, 10**14), st.just(5000)),
+    ),
+    min_size=1,
+    max_size=200,
+)
+
+
+@settings(**SETTINGS)
+@given(GROUPED)
+def test_in_two_readings_each_group_has_the_same_percentiles_to_the_last_bit(rows: list[tuple[str, bool, int]]) -> None:
+    frame = pl.DataFrame(rows, schema={"name": pl.String, "is_new": pl.Boolean, "duration_us": pl.Int64}, orient="row")
+    wanted = {f"p{100 * p:.0f}": p for p in PROBABILITIES}
+    found = percentiles_of_groups(frame.lazy(), ["name", "is_new"], wanted, in_memory=False).sort("name", "is_new")
+    exact = (percentile(pl.col("duration_us"), p).alias(name) for name, p in wanted.items())
+    expected = frame.group_by("name", "is_new").agg(pl.len().cast(pl.Int64).alias("n"), *exact).sort("name", "is_new")
+    assert found.select(expected.columns).rows() == expected.rows()
+
+
+def test_no_rows_have_no_groups_in_one_reading_or_two() -> None:
+    frame = pl.LazyFrame(schema={"name": pl.String, "duration_us": pl.Int64})
+    for in_memory in (True, False):
+        assert percentiles_of_groups(frame, ["name"], {"p50": 0.5}, in_memory=in_memory).is_empty()
