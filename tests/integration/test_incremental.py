@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import resource
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,14 +19,15 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import errors
+from psycopg import conninfo, errors
 
 from pggit_analytics.config import StoreSettings
 from pggit_analytics.frames import METRICS
 from pggit_analytics.postgres import row_versions
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.incremental import read_metrics
-from pggit_analytics.postgres.sources import native
+from pggit_analytics.postgres.sources import Source, native
+from pggit_analytics.postgres.store import Store
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -218,6 +224,254 @@ def test_more_than_fits_into_memory_comes_as_a_lazy_frame_and_leaves_no_links(
         execute(database, "TRUNCATE performance_metrics")
         assert moved(database, store) == 0  # the store is empty now, the loan is not
         assert metrics.frame.select(pl.len()).collect().item() == 1000
+    assert list(store.directory.glob("*/runs/*")) == []
+
+
+# --- when the store cannot be used -------------------------------------------------------------------------------
+
+
+def whole(database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture, **options: Any) -> list[str]:
+    """What is logged by a run that reads everything without the store; the rows are right."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "pggit_analytics"):
+        assert moved(database, store, **options) is None
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_run_beside_another_one_reads_without_the_store_and_says_so(
+    database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(database, 100)
+    moved(database, store)
+    (directory,) = store.directory.iterdir()
+    with Store(store.directory, directory.name):
+        assert whole(database, store, caplog) == [f"reading without the store: another run is at work in {directory}"]
+    assert moved(database, store) == 0
+
+
+def test_a_directory_that_others_can_write_is_not_used(
+    database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.directory.mkdir(mode=0o777)
+    store.directory.chmod(0o777)
+    assert whole(database, store, caplog) == [
+        f"reading without the store: {store.directory} can be written by others; chmod 700 it or name another directory"
+    ]
+
+
+def test_a_directory_that_is_a_file_is_no_obstacle(
+    database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.directory.write_text("not a directory")
+    assert whole(database, store, caplog) == [f"reading without the store: {store.directory}: File exists"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(
+    database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(database, 20_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # files cannot grow beyond, as on a full disk
+    try:
+        (line,) = whole(database, store, caplog)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert line.startswith(f"reading without the store: {store.directory}")
+    assert "\n" not in line
+    assert files(store) == []
+    assert moved(database, store) == 20_000
+
+
+def test_a_store_over_its_limit_is_not_kept(
+    database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(database, 1000)
+    small = store.model_copy(update={"max_gigabytes": 1e-6})
+    with caplog.at_level(logging.WARNING):
+        assert moved(database, small) == 1000
+    assert [record.getMessage() for record in caplog.records] == [
+        "the store of 0.0 GB is over max_gigabytes = 1e-06 and was not kept; raise it, or set enabled = false"
+    ]
+    assert files(store) == []
+
+
+def test_what_a_query_yields_is_read_as_a_whole(database: Database, store: StoreSettings) -> None:
+    fill(database, 100)
+    source = Source("query", native("pggit").query)
+    rows, count = read(database, store, source=source)
+    assert (rows, count) == (in_table(database, NOON - 7 * DAY, NOON), None)
+    assert files(store) == []
+
+
+def test_rows_that_a_policy_chooses_are_read_as_a_whole(
+    database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(database, 99)
+    moved(database, store)
+    execute(database, "CREATE POLICY chosen ON performance_metrics USING (operation_type = 'op1')")
+    execute(database, "ALTER TABLE performance_metrics ENABLE ROW LEVEL SECURITY")
+    execute(database, "ALTER TABLE performance_metrics FORCE ROW LEVEL SECURITY")
+    execute(database, "CREATE ROLE incremental_reader LOGIN")
+    try:
+        execute(database, "GRANT USAGE ON SCHEMA pggit TO incremental_reader")
+        execute(database, "GRANT SELECT ON performance_metrics TO incremental_reader")
+        reader = Database(conninfo.make_conninfo(database.conninfo, user="incremental_reader"))
+        assert len(in_table(reader, NOON - 7 * DAY, NOON)) == 33
+        assert whole(reader, store, caplog) == [
+            "reading without the store: row security chooses the rows of performance_metrics"
+        ]
+    finally:
+        execute(database, "DROP OWNED BY incremental_reader")
+        execute(database, "DROP ROLE incremental_reader")
+
+
+def test_too_much_in_open_transactions_is_read_without_the_store(
+    database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with database.connect() as writer:
+        writer.execute("INSERT INTO performance_metrics (operation_type, duration_ms) VALUES ('open', 1)")
+        fill(database, 50)
+        said, *_ = whole(database, store, caplog, slice_rows=10)
+    assert said == "reading without the store: too many rows may be of transactions that have not ended"
+
+
+# --- when what is stored cannot be compared any more -------------------------------------------------------------
+
+
+def test_after_a_crash_everything_is_read_again(database: Database, store: StoreSettings) -> None:
+    fill(database, 100)
+    moved(database, store)
+    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_reset_shared('bgwriter')")  # as recovery from a crash does
+    assert moved(database, store) == 100
+
+
+def test_another_table_of_the_same_name_is_another_source(database: Database, store: StoreSettings) -> None:
+    fill(database, 100)
+    moved(database, store)
+    execute(database, "ALTER TABLE performance_metrics RENAME TO before")
+    execute(database, "CREATE TABLE performance_metrics (LIKE before INCLUDING ALL)")
+    execute(database, "INSERT INTO performance_metrics SELECT * FROM before WHERE metric_id > 50")
+    assert moved(database, store) == 50
+
+
+def test_columns_that_change_places_are_read_again(database: Database, store: StoreSettings) -> None:
+    fill(database, 100)
+    execute(database, "ALTER TABLE performance_metrics ADD COLUMN other_ms NUMERIC(14, 3) DEFAULT 7")
+    moved(database, store)
+    execute(database, "ALTER TABLE performance_metrics RENAME COLUMN duration_ms TO old_ms")
+    execute(database, "ALTER TABLE performance_metrics RENAME COLUMN other_ms TO duration_ms")
+    assert moved(database, store) == 100
+
+
+def test_two_databases_and_two_schemas_have_stores_of_their_own(
+    database: Database, create_database: Callable[..., str], deployed_template: str, store: StoreSettings
+) -> None:
+    other = Database(create_database(deployed_template))
+    fill(database, 10)
+    fill(other, 20)
+    assert [moved(database, store), moved(other, store), moved(database, store), moved(other, store)] == [10, 20, 0, 0]
+
+
+def test_partitions_are_read_by_their_versions_and_anew_when_one_is_attached(
+    empty_database: Database, store: StoreSettings
+) -> None:
+    columns = "metric_id BIGINT, operation_type TEXT, duration_ms NUMERIC(14, 3), created_at TIMESTAMPTZ"
+    with psycopg.connect(empty_database.conninfo, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA pggit")
+        connection.execute("SET search_path TO pggit")
+        connection.execute(f"CREATE TABLE performance_metrics ({columns}) PARTITION BY RANGE (created_at)".encode())
+        for day in range(3, 11):
+            connection.execute(
+                f"CREATE TABLE day_{day} PARTITION OF performance_metrics "
+                f"FOR VALUES FROM ('2026-03-{day:02}Z') TO ('2026-03-{day + 1:02}Z')".encode()
+            )
+        insert = (
+            "INSERT INTO performance_metrics "
+            "SELECT 1000 * {0} + n, 'a', n, timestamptz '2026-03-{0:02}Z' + n * interval '1 minute' "
+            "FROM generate_series({1}) n"
+        )
+        for day in range(3, 10):
+            connection.execute(insert.format(day, "0, 99").encode())
+        expected = len(in_table(empty_database, NOON - 7 * DAY, NOON))
+        assert moved(empty_database, store) == expected
+        connection.execute(insert.format(8, "200, 204").encode())
+        assert moved(empty_database, store) == 5
+        connection.execute("ALTER TABLE performance_metrics DETACH PARTITION day_5")
+        assert moved(empty_database, store) == expected + 5 - 100
+        connection.execute("ALTER TABLE performance_metrics ATTACH PARTITION day_5 "
+                           "FOR VALUES FROM ('2026-03-05Z') TO ('2026-03-06Z')")  # fmt: skip
+        assert moved(empty_database, store) == expected + 5
+
+
+@pytest.mark.parametrize("most_named", [0, 100])
+@pytest.mark.parametrize(
+    ("first", "following", "written", "others"),
+    [
+        (1000, 1003, [1000, 1001, 1002], [999, 1003, 2, 3, 2**32 - 1]),
+        (2**32 - 2, 2**32 + 5, [2**32 - 2, 2**32 - 1, 3, 4], [2**32 - 3, 5, 2, 1, 0]),
+        (5 * 2**32 + 7, 5 * 2**32 + 8, [7], [6, 8, 2**32 - 1]),
+        (70, 70, [], [69, 70, 71, 2]),
+    ],
+)
+def test_transactions_are_told_apart_over_the_end_of_their_numbers(
+    *,
+    shared_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    most_named: int,
+    first: int,
+    following: int,
+    written: list[int],
+    others: list[int],
+) -> None:
+    monkeypatch.setattr(row_versions, "MOST_NAMED", most_named)
+    condition = row_versions.written_between(first, following).as_string(None)
+    with shared_database.connect() as connection:
+        rows = connection.execute(
+            f"SELECT xmin::TEXT::BIGINT FROM (SELECT n::TEXT::XID AS xmin FROM unnest(%s::BIGINT[]) AS n) AS x "
+            f"WHERE {condition}".encode(),
+            ([*written, *others],),
+        ).fetchall()
+    assert sorted(row[0] for row in rows) == sorted(written)
+
+
+# --- a process that dies -----------------------------------------------------------------------------------------
+
+CHILD = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from pggit_analytics.config import StoreSettings
+from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.incremental import read_metrics
+from pggit_analytics.postgres.sources import Source, native
+from pggit_analytics.postgres.store import Store
+database, store = Database(sys.argv[1]), StoreSettings(directory=Path(sys.argv[2]))
+start, end = map(datetime.fromisoformat, sys.argv[3:5])
+print("reading", flush=True)
+read_metrics(database, native("pggit"), start=start, end=end, store=store, slice_rows=50)
+print("read", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("files_seen", [1, 5, 14])
+def test_a_run_that_is_killed_leaves_nothing_that_counts(
+    database: Database, store: StoreSettings, files_seen: int
+) -> None:
+    fill(database, 700)
+    arguments = [database.conninfo, str(store.directory), str(NOON - 7 * DAY), str(NOON)]
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"reading\n"
+        while len(files(store)) < files_seen and child.poll() is None:
+            pass
+        child.kill()
+    fill(database, 7)
+    assert moved(database, store) in {707, 7}
+    assert moved(database, store) == 0
     assert list(store.directory.glob("*/runs/*")) == []
 
 
