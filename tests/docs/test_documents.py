@@ -13,7 +13,7 @@ import pytest
 from psycopg import conninfo
 
 from pggit_analytics.cli import cli
-from pggit_analytics.config import SourceSettings, load_settings
+from pggit_analytics.config import Settings, load_settings
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.deploy import deploy
 from tests.commands import run_here
@@ -186,7 +186,9 @@ def test_every_toml_snippet_is_a_configuration() -> None:
     found = snippets(README, "toml")
     assert found
     for text in found:
-        SourceSettings(**tomllib.loads(text)["source"])
+        given = tomllib.loads(text)
+        assert given.keys() <= Settings.model_fields.keys()
+        Settings(**given)
 
 
 def test_the_settings_of_sources_are_a_configuration(run_directory: Path) -> None:
