@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-all check bench acceptance lock clean
+.PHONY: demo test test-all check docs bench acceptance lock clean
 
 demo: $(VENV)/installed
 	@$(BIN)/pggit-analytics demo
@@ -24,6 +24,10 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Into site/; with warnings, such as links that lead nowhere, as errors.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/in_database.py
