@@ -38,12 +38,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Turn the name of a document in backticks into a link to it."""
+    """Turn the name of a document in backticks into a link to it, and links to the README into ones to its page."""
     known = {file.src_uri for file in files.documentation_pages()} - {page.file.src_uri}
 
     def linked(name: re.Match[str]) -> str:
         return f"[{name[1]}]({name[1]})" if name[1] in known else name[0]
 
+    markdown = markdown.replace("](../README.md", "](tasks.md")
     # what stands in blocks of code, and what is a link already, is left as it is
     parts = re.split(r"(^```.*?^```$|\[`[^\]]*\]\([^)]*\))", markdown, flags=re.MULTILINE | re.DOTALL)
     return "".join(

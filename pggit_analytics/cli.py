@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from pggit_analytics.postgres.schedules import Scheduler
 
 
+_PROGRAM = "pggit-analytics"
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="pggit-analytics")
+@click.version_option(__version__, prog_name=_PROGRAM)
 def cli() -> None:
     """Tells which database operations got slow, since when and together with what.
 
@@ -447,6 +450,23 @@ def _monitor_json(result: MonitorResult) -> dict[str, Any]:
         "thresholds": rows(result.findings.thresholds),
         "slow_since": rows(result.slow_since),
     }
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands and options.
+
+    \b
+    bash, zsh   eval "$(pggit-analytics completion bash)" at the end of ~/.bashrc, or zsh of ~/.zshrc
+    fish        pggit-analytics completion fish > ~/.config/fish/completions/pggit-analytics.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    known = get_completion_class(shell)
+    assert known is not None, "click knows the shells of the choice"
+    # the name of the variable is the one that click derives from the program's
+    click.echo(known(cli, {}, _PROGRAM, f"_{_PROGRAM.replace('-', '_').upper()}_COMPLETE").source())
 
 
 def main() -> None:

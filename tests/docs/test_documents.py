@@ -33,6 +33,8 @@ DOCUMENTS = (
     "docs/notifications.md",
     "docs/messages.md",
     "docs/doctor.md",
+    "docs/tutorial.md",
+    "docs/notebooks.md",
 )
 
 #: documents that only name files: their commands are for a server with extensions, or for a scheduler
@@ -42,10 +44,13 @@ OTHER_DOCUMENTS = (
     "docs/scheduling.md",
     "docs/prefect.md",
     "docs/differences_from_the_plan.md",
+    "docs/index.md",
+    "docs/python_api.md",
+    "docs/python_functions.md",
 )
 
 #: commands that the test run itself is made of
-_MAKE = {"make demo", "make test"}
+_MAKE = {"make demo", "make test", "make docs"}
 
 #: commands other than our own
 _PROGRAMS = {"openssl", "chmod"}
@@ -152,7 +157,7 @@ def demo(create_database, demo_template: str) -> Database:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_and_snippet_works(
-    demo: Database, channels: Channels, run_directory: Path, document: str
+    demo: Database, channels: Channels, run_directory: Path, document: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = demo
     text = (ROOT / document).read_text()
@@ -169,8 +174,11 @@ def test_every_command_and_snippet_works(
         with database.connect() as connection:
             connection.execute(snippet.encode())
         ran += 1
+    monkeypatch.setenv("PGGIT_DATABASE_URL", database.conninfo)
+    # what a snippet has defined is there for the ones after it, as in a notebook
+    names = {"database_url": database.conninfo}
     for snippet in snippets(text, "python"):
-        exec(compile(snippet, document, "exec"), {"database_url": database.conninfo})
+        exec(compile(snippet, document, "exec"), names)
         ran += 1
     assert ran
 

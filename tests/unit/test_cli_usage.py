@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,8 @@ def _commands(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
         yield from _commands(command, *words, name) if isinstance(command, click.Group) else [(*words, name)]
 
 
-@pytest.mark.parametrize("words", list(_commands(cli)), ids=" ".join)
+# completion is for the shell and looks at no database
+@pytest.mark.parametrize("words", [words for words in _commands(cli) if words != ("completion",)], ids=" ".join)
 def test_every_command_says_what_it_does_and_takes_the_common_options(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
@@ -105,3 +107,50 @@ def test_help_needs_no_driver_and_no_analysis() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "analyze" in done.stdout
+
+
+_PROGRAM = Path(sys.executable).with_name("pggit-analytics")
+
+
+def _shell(script: str, **variables: str) -> str:
+    path = f"{_PROGRAM.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-euc", script],
+        env={**os.environ, "PATH": path, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_bash_completes_commands_and_options_with_the_script_printed_for_it() -> None:
+    typed = """
+        eval "$(pggit-analytics completion bash)"
+        complete -p pggit-analytics
+        for words in "ana" "alerts sn" "backtest --st"; do
+            COMP_WORDS=(pggit-analytics $words) COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+            _pggit_analytics_completion pggit-analytics
+            echo "${COMPREPLY[@]}"
+        done
+    """
+    registered, *completed = _shell(typed).splitlines()
+    assert registered.endswith("-F _pggit_analytics_completion pggit-analytics")
+    assert completed == ["analyze", "snooze", "--step"]
+
+
+@pytest.mark.parametrize(("shell", "answer"), [("zsh", "analyze"), ("fish", "plain,analyze")])
+def test_the_scripts_of_other_shells_ask_the_program_and_it_answers(shell: str, answer: str) -> None:
+    script = _shell(f"pggit-analytics completion {shell}")
+    assert f"_PGGIT_ANALYTICS_COMPLETE={shell}_complete" in script
+    asked = {"zsh": "1", "fish": "ana"}[shell]
+    given = {"_PGGIT_ANALYTICS_COMPLETE": f"{shell}_complete", "COMP_WORDS": "pggit-analytics ana", "COMP_CWORD": asked}
+    assert answer in _shell("pggit-analytics", **given)
+
+
+def test_another_shell_is_refused_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, "completion", "tcsh") == 2
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
