@@ -21,7 +21,16 @@ from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any
 
-from pggit_analytics.analysis.incident_inputs import CALLS, FASTER, FORECAST, LEVEL, Found, Group, is_near
+from pggit_analytics.analysis.incident_inputs import (
+    CALLS,
+    EPISODE_SLACK,
+    FASTER,
+    FORECAST,
+    LEVEL,
+    Found,
+    Group,
+    is_near,
+)
 from pggit_analytics.analysis.incident_screens import Measured
 
 #: several operations that change within this time have a common cause
@@ -136,7 +145,7 @@ def causes_of(measured: Sequence[Measured], groups: Sequence[Group], as_of: date
 
 
 def _near(found: Sequence[Found]) -> Iterator[tuple[int, int]]:
-    """The pairs of one operation, and those that begin within `COMMON_ONSET`; others are not one."""
+    """The pairs of one operation, and those that begin within `EPISODE_SLACK`; others are not one."""
     of_operation: dict[str, list[int]] = {}
     for place, one in enumerate(found):
         of_operation.setdefault(one.operation, []).append(place)
@@ -145,7 +154,7 @@ def _near(found: Sequence[Found]) -> Iterator[tuple[int, int]]:
     in_order = sorted(range(len(found)), key=lambda place: found[place].onset)
     onsets = [found[place].onset for place in in_order]
     for rank, place in enumerate(in_order):
-        end = bisect_right(onsets, onsets[rank] + COMMON_ONSET)
+        end = bisect_right(onsets, onsets[rank] + EPISODE_SLACK)
         yield from ((place, other) for other in in_order[rank + 1 : end])
 
 
@@ -157,8 +166,9 @@ def _is_one(one: Found, two: Found) -> bool:
     if one.operation == two.operation:
         begin_together = one.onset_low <= two.onset_high and two.onset_low <= one.onset_high
         return begin_together or _comes_back(one, two)
-    # what passes and what lasts are two things
-    return (one.ended_at is None) == (two.ended_at is None) and abs(one.onset - two.onset) <= COMMON_ONSET
+    # what passes and what lasts are two things; episodes are known by quarters of an hour
+    apart = EPISODE_SLACK if one.kind == two.kind == "episode" else COMMON_ONSET
+    return (one.ended_at is None) == (two.ended_at is None) and abs(one.onset - two.onset) <= apart
 
 
 def _comes_back(one: Found, two: Found) -> bool:

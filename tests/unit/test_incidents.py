@@ -225,6 +225,14 @@ def test_operations_that_change_within_minutes_have_one_cause_and_later_ones_ano
     assert only(find(changes=together[:2], metrics=metrics))["first_mover"] == "commit"
 
 
+@pytest.mark.parametrize(("minutes", "expected"), [(15, 1), (30, 2)])
+def test_episodes_that_begin_in_neighbouring_quarters_have_one_cause(minutes: int, expected: int) -> None:
+    second = ONSET + minutes * MINUTE
+    metrics = calls(("commit", 2.0, ONSET, AS_OF + HOUR), ("merge", 2.0, second, AS_OF + HOUR))
+    episodes = [episode("commit", ONSET, AS_OF, is_open=True), episode("merge", second, AS_OF, is_open=True)]
+    assert find(episodes=episodes, metrics=metrics).incidents.height == expected
+
+
 def test_a_change_of_days_ago_is_not_part_of_todays_episode_of_its_group() -> None:
     long_ago = AS_OF - 72 * HOUR
     metrics = calls(("commit", 2.0, long_ago, AS_OF + HOUR), ("merge", 2.0, ONSET, AS_OF + HOUR))
