@@ -46,6 +46,7 @@ CHECKS: tuple[tuple[str, str, Checker], ...] = (
     ("Timings", "source", timings.source),
     ("Timings", "freshness", timings.freshness),
     ("Timings", "baselines", timings.baselines),
+    ("Timings", "imports", timings.imports),
     ("Runs", "scheduler", running.scheduler),
     ("Runs", "windows", running.windows),
     ("Runs", "jobs", running.last_runs),

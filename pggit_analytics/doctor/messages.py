@@ -25,21 +25,16 @@ _RAISED_BY = {
 
 
 def source(patient: Patient) -> Answer:
-    """Which findings page; the database by itself finds no incidents."""
-    row = patient.row(
-        """
-        SELECT (SELECT value FROM analytics_settings WHERE name = 'alert_source') AS source,
-               (SELECT scheduler FROM active_scheduler) AS scheduler
-        """
-    )
-    plan = patient.psql(
-        "UPDATE {}.analytics_settings SET value = 'plan' WHERE name = 'alert_source'", patient.database.schema
-    )
-    if row["source"] not in _RAISED_BY:
-        return Answer("fail", f"alert_source is {row['source']!r}, expected plan or incidents", plan)
-    if row["source"] == "incidents" and row["scheduler"] == "pg_cron":
-        return Answer("fail", "alert_source is incidents, which pg_cron's jobs do not look for: nobody is paged", plan)
-    return Answer("ok", f"alert_source is {row['source']}")
+    """Which findings page; where pg_cron runs the jobs it is the plan's, as the database finds no incidents."""
+    setting = patient.row("SELECT value FROM analytics_settings WHERE name = 'alert_source'")["value"]
+    paging = patient.row(_PAGING)["source"]
+    if setting not in _RAISED_BY:
+        remedy = patient.psql(
+            "UPDATE {}.analytics_settings SET value = 'incidents' WHERE name = 'alert_source'", patient.database.schema
+        )
+        return Answer("fail", f"alert_source is {setting!r}, expected plan or incidents", remedy)
+    because = "" if paging == setting else f", as pg_cron runs the jobs; the setting is {setting}"
+    return Answer("ok", f"what pages: {paging}{because}")
 
 
 def routes(patient: Patient) -> Answer:
@@ -51,7 +46,7 @@ def routes(patient: Patient) -> Answer:
     if not enabled:
         name = shlex.quote(webhooks[0]["name"])
         return Answer("fail", "every webhook is disabled: nobody is told", patient.command(f"webhooks enable {name}"))
-    wanted = (*_RAISED_BY.get(patient.row(_ALERT_SOURCE)["value"], ()), "SELF_HEALTH")
+    wanted = (*_RAISED_BY.get(patient.row(_PAGING)["source"], ()), "SELF_HEALTH")
     routed = {
         row["alert_type"]
         for row in patient.rows(
@@ -73,7 +68,7 @@ def routes(patient: Patient) -> Answer:
     return Answer("ok", f"CRITICAL alerts go to {listed(enabled)}")
 
 
-_ALERT_SOURCE = "SELECT value FROM analytics_settings WHERE name = 'alert_source'"
+_PAGING = "SELECT paging_source() AS source"
 
 
 def key(patient: Patient) -> Answer:
@@ -202,7 +197,7 @@ def critical_rate(patient: Patient) -> Answer:
         SELECT count(*) FILTER (WHERE opened_at > now() - INTERVAL '24 hours') AS day, count(*) / 7.0 AS mean
         FROM performance_alerts
         WHERE severity = 'CRITICAL' AND opened_at > now() - INTERVAL '168 hours' AND opened_at <= now()
-          AND alert_source = (SELECT value FROM analytics_settings WHERE name = 'alert_source')
+          AND alert_source = paging_source()
         """
     )
     said = f"{opened['day']} in the last 24 hours, {float(opened['mean']):.1f} a day in the last week"

@@ -109,3 +109,22 @@ def baselines(patient: Patient) -> Answer:
     if without:
         return Answer("warn", f"{said}; none yet of {listed(row['operation_type'] for row in without)}", again)
     return Answer("ok", said)
+
+
+def imports(patient: Patient) -> Answer:
+    """Whether what was once brought in from elsewhere still is."""
+    found = patient.rows(
+        """
+        SELECT 'sync' AS command, synced_at AS at, clock_timestamp() - synced_at AS age FROM merge_sync_state
+        UNION ALL
+        SELECT 'sample statements', sampled_at, clock_timestamp() - sampled_at FROM statement_sampling
+        ORDER BY at
+        """
+    )
+    if not found:
+        return Answer("ok", "neither merges of pgGit nor statements are brought in")
+    oldest = found[0]
+    said = "; ".join(f"{row['command']} ran {span(max(row['age'], timedelta(0)))} ago" for row in found)
+    if oldest["age"] > _OLD:
+        return Answer("warn", said, patient.command(oldest["command"]))
+    return Answer("ok", said)

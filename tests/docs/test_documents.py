@@ -40,6 +40,7 @@ DOCUMENTS = (
 #: documents that only name files: their commands are for a server with extensions, or for a scheduler
 OTHER_DOCUMENTS = (
     "docs/sources.md",
+    "docs/grafana.md",
     "docs/delivery_in_database.md",
     "docs/scheduling.md",
     "docs/prefect.md",

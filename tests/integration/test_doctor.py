@@ -111,7 +111,7 @@ def test_the_command_exits_with_0_for_warnings_and_shows_groups_words_and_remedi
     assert (done.returncode, done.stderr) == (0, "")
     assert "\nRuns\n  warn     scheduler" in done.stdout
     assert "$ pggit-analytics schedule install --scheduler crontab\n" in done.stdout
-    assert done.stdout.rstrip().endswith("5 warn, 26 ok")
+    assert done.stdout.rstrip().endswith("5 warn, 27 ok")
     assert "\x1b" not in done.stdout
 
 
@@ -120,7 +120,7 @@ def test_json_is_one_object_with_every_check(database: Database) -> None:
     answer = json.loads(done.stdout)
 
     assert (done.returncode, done.stderr, answer["is_well"]) == (0, "", True)
-    assert answer["counts"] == {"ok": 26, "warn": 5}
+    assert answer["counts"] == {"ok": 27, "warn": 5}
     assert [check["name"] for check in answer["checks"]] == ["connection", *(name for _, name, _ in CHECKS), "API"]
     assert set(answer["checks"][0]) == {"group", "name", "status", "finding", "remedy"}
 
@@ -441,6 +441,27 @@ def test_old_and_missing_baselines_are_told_and_made(database: Database) -> None
     assert look(database)["Timings baselines"].status == "ok"
 
 
+@pytest.mark.parametrize(
+    ("statement", "command"),
+    [
+        ("INSERT INTO merge_sync_state (source, synced_at) VALUES ('pggit-0.2.1', now() - INTERVAL '{}')", "sync"),
+        (
+            "INSERT INTO statement_sampling (sampled_at, stats_reset, dealloc, hidden) "
+            "VALUES (now() - INTERVAL '{}', now(), 0, 0)",
+            "sample statements",
+        ),
+    ],
+)
+def test_what_was_brought_in_and_is_not_any_more_is_told(database: Database, statement: str, command: str) -> None:
+    execute(database, statement.format("30 hours"))
+    check = look(database)["Timings imports"]
+    assert (check.status, check.remedy) == ("warn", f"pggit-analytics {command}")
+    assert "1 d 6 h ago" in check.finding
+
+    execute(database, "DELETE FROM merge_sync_state", "DELETE FROM statement_sampling", statement.format("1 hour"))
+    assert look(database)["Timings imports"].status == "ok"
+
+
 # schedules and runs
 
 
@@ -570,20 +591,26 @@ def test_webhooks_that_are_all_disabled_are_a_failure_and_enabled_again(database
     assert (check.status, check.remedy) == ("fail", "pggit-analytics webhooks enable ops")
 
 
-def test_an_alert_source_that_pg_cron_does_not_look_for_is_a_failure(database: Database) -> None:
+def test_under_pg_cron_the_plan_pages_whatever_the_setting_and_its_routes_are_looked_at(database: Database) -> None:
     execute(database, "UPDATE analytics_settings SET value = 'incidents' WHERE name = 'alert_source'")
+    webhook(database, routes=("INCIDENT", "FORECAST", "SELF_HEALTH"))
+    assert look(database)["Alerts routes"].status == "ok"
     activate(database, "pg_cron")
-    check = look(database)["Alerts source"]
+    found = look(database)
 
-    assert check.status == "fail"
-    assert_mended(database, check)
-    assert look(database)["Alerts source"].status == "ok"
+    assert found["Alerts source"].finding == "what pages: plan, as pg_cron runs the jobs; the setting is incidents"
+    assert found["Alerts routes"].finding == (
+        "CRITICAL alerts go nowhere: ANOMALY, DEGRADATION, CORRELATION, THRESHOLD_EXCEEDED"
+    )
 
 
 def test_an_alert_source_that_is_none_is_a_failure(database: Database) -> None:
     execute(database, "UPDATE analytics_settings SET value = 'nobody' WHERE name = 'alert_source'")
 
-    assert look(database)["Alerts source"].status == "fail"
+    check = look(database)["Alerts source"]
+    assert check.status == "fail"
+    assert_mended(database, check)
+    assert look(database)["Alerts source"].status == "ok"
 
 
 @pytest.mark.parametrize(("number", "status"), [(4, "ok"), (5, "warn")])
