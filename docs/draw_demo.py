@@ -41,7 +41,7 @@ def main() -> None:
     show_summary(
         summary(result),
         console,
-        rows=5,
+        rows=8,
     )
     # without the web fonts that rich refers to
     picture = re.sub(r"@font-face\s*{.*?}", "", console.export_svg(title="pggit-analytics"), flags=re.DOTALL)

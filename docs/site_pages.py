@@ -92,7 +92,13 @@ def frame_reference() -> str:
         lines += ["", f"## {schema.name.capitalize()}", "", f"`frames.{name}`: {text}", ""]
         lines += ["| column | type | NULL |", "| --- | --- | --- |"]
         lines += [
-            f"| `{column}` | {dtype} | {'may be' if column in schema.nullable else 'never'} |"
+            f"| `{column}` | {_type(dtype)} | {'may be' if column in schema.nullable else 'never'} |"
             for column, dtype in schema.columns.items()
         ]
     return "\n".join(lines) + "\n"
+
+
+def _type(dtype: object) -> str:
+    """The type as it is written in Python, but for instants and lists of possible values."""
+    written = str(dtype).replace("Datetime(time_unit='us', time_zone='UTC')", "Datetime, UTC, microseconds")
+    return written.replace("Enum(categories=[", "one of (").replace("'])", "')").replace("|", "\\|")
