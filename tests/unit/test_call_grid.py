@@ -56,6 +56,32 @@ def test_equal_values_and_a_single_one_have_the_least_spread() -> None:
     assert scatter(np.ones(9)) == scatter(np.ones(1)) == 0.02
 
 
+def _in_units(metrics: pl.DataFrame, unit_us: int) -> pl.DataFrame:
+    return metrics.with_columns((pl.col("duration_us") / unit_us).round().cast(pl.Int64) * unit_us)
+
+
+def test_durations_in_coarse_units_are_within_half_a_unit_and_the_same_in_every_window() -> None:
+    metrics = _in_units(made.calls({"a": made.constant}, per_hour=20), 1000)
+    whole, half = (call_grid(metrics, made.AS_OF, timedelta(days=days)) for days in (7, 3))
+    assert (np.abs(np.exp(whole.log_us) - whole.duration_us) <= 500).all()
+    assert len(set(whole.log_us)) == whole.log_us.size
+    assert np.array_equal(whole.log_us[-half.log_us.size :], half.log_us)
+
+
+def test_the_spread_of_durations_in_coarse_units_is_that_of_the_durations() -> None:
+    exact = made.calls({"a": made.constant}, spread=0.2)
+    (found,) = spreads(call_grid(_in_units(exact, 1000), made.AS_OF, WEEK))
+    # an interval of 1 ms has a standard deviation of 0.29, 0.06 of 5 ms
+    assert found == pytest.approx(np.hypot(0.2, np.hypot(0.058, 0.058)), rel=0.05)
+
+
+@pytest.mark.parametrize("durations", [[5000.0] * 30, [3000.0, 9000.0], [0.0] * 30])
+def test_few_or_equal_durations_have_no_unit(durations: list[float]) -> None:
+    metrics = made.frame(["a"] * len(durations), np.arange(1.0, len(durations) + 1), np.array(durations))
+    found = np.exp(call_grid(metrics, made.AS_OF, WEEK).log_us)
+    assert found == pytest.approx(np.maximum(durations, 0.5))
+
+
 def test_the_mean_of_a_cell_is_hubers_first_step_from_the_median() -> None:
     # logarithms 0, 0.1, 0.2, 0.3 and 5; the median is 0.2, the spread 0.1 and the bound 0.1345
     values = np.exp([0.0, 0.1, 0.2, 0.3, 5.0]) * 1e6

@@ -42,6 +42,13 @@ def test_nothing_is_told_of_ordinary_noise() -> None:
     assert _told(metrics).is_empty()
 
 
+def test_calls_of_one_millisecond_among_calls_of_none_are_no_spikes_where_nothing_less_is_timed() -> None:
+    exact = made.calls({f"op{i}": made.constant for i in range(3)}, spread=0.3)
+    # 0.4 ms, in whole milliseconds: 0 or 1
+    in_ms = (pl.col("duration_us") * 0.08 / 1000).round().cast(pl.Int64) * 1000
+    assert _told(exact.with_columns(in_ms.alias("duration_us"))).is_empty()
+
+
 def test_calls_of_a_slow_day_or_a_slow_hour_are_no_spikes() -> None:
     courses = {"op": made.step(100, 4.0), "hour": made.step(50, 6.0, until=51.5), "plain": made.constant}
     assert _told(made.calls(courses)).is_empty()
