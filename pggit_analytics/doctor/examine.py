@@ -24,6 +24,7 @@ from pggit_analytics.doctor.checks import (
     grant,
     unknown_when_refused,
 )
+from pggit_analytics.doctor.store import local_store
 from pggit_analytics.errors import PggitAnalyticsError
 from pggit_analytics.postgres.connection import Database
 
@@ -62,7 +63,10 @@ CHECKS: tuple[tuple[str, str, Checker], ...] = (
 )
 
 #: what looks without a database
-LOCAL_CHECKS: tuple[tuple[str, str, Callable[[], Answer]], ...] = (("Prefect", "API", running.prefect),)
+LOCAL_CHECKS: tuple[tuple[str, str, Callable[[Settings], Answer]], ...] = (
+    ("This machine", "Prefect", lambda _: running.prefect()),
+    ("This machine", "store", local_store),
+)
 
 _TIMEOUT_MS = 10_000
 
@@ -101,12 +105,12 @@ def examine(
             for group, name, look in CHECKS:
                 progress(f"{group}: {name}")
                 checks.append(_looked(group, name, patient, look))
-    return checks + [Check(group, name, a.status, a.finding, a.remedy) for group, name, a in _local()]
+    return checks + [Check(group, name, a.status, a.finding, a.remedy) for group, name, a in _local(settings)]
 
 
-def _local() -> Iterator[tuple[str, str, Answer]]:
+def _local(settings: Settings) -> Iterator[tuple[str, str, Answer]]:
     for group, name, look in LOCAL_CHECKS:
-        yield group, name, look()
+        yield group, name, look(settings)
 
 
 def _looked(group: str, name: str, patient: Patient, look: Checker) -> Check:

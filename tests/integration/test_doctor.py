@@ -33,6 +33,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(range(1, 33))).decode()
 #: programs that remedies call
 PROGRAMS = {
+    "df",
     "pggit-analytics",
     "psql",
     "export",
@@ -47,8 +48,9 @@ PROGRAMS = {
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(run_directory: Path) -> None:
-    """No configuration and no embedded database beside the tests."""
+def _elsewhere(run_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration, embedded database or store beside the tests."""
+    monkeypatch.setenv("PGGIT_STORE__DIRECTORY", str(run_directory / "store"))
 
 
 def settings(database: Database | None, **more: Any) -> Settings:
@@ -111,7 +113,7 @@ def test_the_command_exits_with_0_for_warnings_and_shows_groups_words_and_remedi
     assert (done.returncode, done.stderr) == (0, "")
     assert "\nRuns\n  warn     scheduler" in done.stdout
     assert "$ pggit-analytics schedule install --scheduler crontab\n" in done.stdout
-    assert done.stdout.rstrip().endswith("5 warn, 27 ok")
+    assert done.stdout.rstrip().endswith("5 warn, 28 ok")
     assert "\x1b" not in done.stdout
 
 
@@ -120,8 +122,13 @@ def test_json_is_one_object_with_every_check(database: Database) -> None:
     answer = json.loads(done.stdout)
 
     assert (done.returncode, done.stderr, answer["is_well"]) == (0, "", True)
-    assert answer["counts"] == {"ok": 27, "warn": 5}
-    assert [check["name"] for check in answer["checks"]] == ["connection", *(name for _, name, _ in CHECKS), "API"]
+    assert answer["counts"] == {"ok": 28, "warn": 5}
+    assert [check["name"] for check in answer["checks"]] == [
+        "connection",
+        *(name for _, name, _ in CHECKS),
+        "Prefect",
+        "store",
+    ]
     assert set(answer["checks"][0]) == {"group", "name", "status", "finding", "remedy"}
 
 
@@ -741,7 +748,7 @@ def prefect_api(url: str) -> Iterator[None]:
 def test_an_api_of_prefect_that_does_not_answer_is_a_failure_without_its_password(database: Database) -> None:
     port = free_port()
     with prefect_api(f"http://me:topsecret@127.0.0.1:{port}/api"):
-        check = look(database)["Prefect API"]
+        check = look(database)["This machine Prefect"]
 
     assert (check.status, check.remedy) == ("fail", "prefect server start")
     assert f"127.0.0.1:{port}" in check.finding
@@ -750,10 +757,51 @@ def test_an_api_of_prefect_that_does_not_answer_is_a_failure_without_its_passwor
 
 def test_an_api_of_prefect_that_answers_is_fine(database: Database) -> None:
     with HttpServer() as server, prefect_api(f"{server.url}/api"):
-        check = look(database)["Prefect API"]
+        check = look(database)["This machine Prefect"]
         (request,) = server.requests
 
     assert (check.status, request.path) == ("ok", "/api/health")
+
+
+# the store
+
+
+def test_a_store_is_measured_and_none_is_made(database: Database, run_directory: Path) -> None:
+    store = run_directory / "store"
+    assert look(database)["This machine store"].finding == f"none yet in {store}; the next run makes it"
+    assert not store.exists()
+
+    (store / "table").mkdir(parents=True)
+    store.chmod(0o700)
+    with (store / "table" / "day.parquet").open("wb") as stream:
+        stream.truncate(2_500_000_000)
+    check = look(database)["This machine store"]
+    assert (check.status, check.finding) == ("ok", f"2.5 GB in {store}")
+
+
+def test_a_store_that_others_can_write_is_a_failure(database: Database, run_directory: Path) -> None:
+    store = run_directory / "store"
+    store.mkdir()
+    store.chmod(0o777)
+    check = look(database)["This machine store"]
+
+    assert (check.status, check.remedy) == ("fail", f"chmod 700 {store}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_store_of_another_user_is_a_failure(database: Database, run_directory: Path) -> None:
+    store = run_directory / "store"
+    store.mkdir(mode=0o700)
+    os.chown(store, 65534, 65534)
+    check = look(database)["This machine store"]
+
+    assert (check.status, "it belongs to another user" in check.finding) == ("fail", True)
+
+
+def test_a_store_that_is_switched_off_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGGIT_STORE__ENABLED", "false")
+
+    assert "switched off" in look(database)["This machine store"].finding
 
 
 def test_a_check_that_breaks_is_unknown_and_the_others_are_made(
