@@ -280,8 +280,7 @@ class _Update:
             for start, end in pieces:
                 frame = self._read(self._read.statements(start, end, None, includes_end=True))
                 contents.moved += frame.height
-                if not contents.unsettled.is_empty():
-                    frame = frame.join(contents.unsettled, on=["metric_id", "created_at"], how="anti")
+                frame = _without(frame, contents.unsettled)
                 if written is not None:
                     contents.segments += written.result()
                 written = writer.submit(self._store.write, frame)
@@ -362,6 +361,15 @@ class _Update:
             else:
                 pieces.append((hour, hour + 1, counts[hour]))
         return [(_instant(low), _instant(high) - _MICROSECOND) for low, high, _ in pieces]
+
+
+def _without(rows: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
+    """The rows less those that are gone; of equal ones, where no key forbids them, as many as are gone."""
+    columns = list(METRICS.columns)
+    copy = pl.int_range(pl.len()).over(columns).alias("copy")
+    candidates = rows.join(gone, on="metric_id", how="semi").with_columns(copy)
+    kept = candidates.join(gone.with_columns(copy), on=[*columns, "copy"], how="anti")
+    return pl.concat([rows.join(gone, on="metric_id", how="anti"), kept.select(columns)])
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:

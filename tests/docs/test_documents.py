@@ -43,6 +43,7 @@ OTHER_DOCUMENTS = (
     "docs/grafana.md",
     "docs/delivery_in_database.md",
     "docs/scheduling.md",
+    "docs/store.md",
     "docs/prefect.md",
     "docs/differences_from_the_plan.md",
     "docs/index.md",

@@ -373,6 +373,23 @@ def test_two_databases_and_two_schemas_have_stores_of_their_own(
     assert [moved(database, store), moved(other, store), moved(database, store), moved(other, store)] == [10, 20, 0, 0]
 
 
+def test_equal_rows_are_as_many_where_no_key_forbids_them(database: Database, store: StoreSettings) -> None:
+    execute(database, "ALTER TABLE performance_metrics DROP CONSTRAINT performance_metrics_pkey")
+    again = (
+        "INSERT INTO performance_metrics (metric_id, operation_type, duration_ms, created_at) "
+        "SELECT metric_id, operation_type, duration_ms, created_at FROM performance_metrics WHERE metric_id < 4"
+    )
+    fill(database, 9)
+    with database.connect() as writer:
+        writer.execute("INSERT INTO performance_metrics (operation_type, duration_ms) VALUES ('open', 1)")
+        execute(database, again)
+        assert moved(database, store) is not None
+        execute(database, again)
+        assert moved(database, store) is not None
+    assert moved(database, store) is not None
+    assert moved(database, store) == 0
+
+
 def test_partitions_are_read_by_their_versions_and_anew_when_one_is_attached(
     empty_database: Database, store: StoreSettings
 ) -> None:
