@@ -19,6 +19,7 @@ from pggit_analytics.cli_delivery import deliver, webhooks
 from pggit_analytics.cli_doctor import doctor
 from pggit_analytics.cli_evaluation import evaluate
 from pggit_analytics.cli_heartbeat import heartbeat
+from pggit_analytics.cli_report import report
 from pggit_analytics.cli_sources import sample, sync
 from pggit_analytics.errors import PggitAnalyticsError
 from pggit_analytics.invocation import Instant, Invocation, common_options, fail, utc, validated
@@ -54,6 +55,7 @@ cli.add_command(sample)
 cli.add_command(evaluate)
 cli.add_command(backtest)
 cli.add_command(tune)
+cli.add_command(report)
 
 
 @cli.command()

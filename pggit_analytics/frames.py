@@ -580,3 +580,27 @@ CURRENT_FINDINGS = FrameSchema(
     },
     nullable=frozenset({"operation_type"}),
 )
+
+# What the report reads besides.
+
+#: Finished runs of flows. ``error_message`` is NULL unless the run failed.
+RUNS = FrameSchema(
+    "runs",
+    {
+        "run_id": pl.Int64,
+        "flow": pl.String,
+        "as_of": INSTANT,
+        "started_at": INSTANT,
+        "finished_at": INSTANT,
+        "status": pl.String,
+        "rows_read": pl.Int64,
+        "rows_written": pl.Int64,
+        "error_message": pl.String,
+    },
+    nullable=frozenset({"error_message"}),
+)
+
+#: How much is known of each operation in a window: its calls, the first and the last of them.
+COVERAGE = FrameSchema(
+    "coverage", {"operation_type": pl.String, "calls": pl.Int64, "first_at": INSTANT, "last_at": INSTANT}
+)

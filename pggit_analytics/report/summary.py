@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +10,7 @@ import polars as pl
 from pggit_analytics.analysis.incidents import Incidents
 from pggit_analytics.frames import SEVERITIES
 from pggit_analytics.report.incident_lines import IncidentLine, incident_lines
+from pggit_analytics.report.markup import cell, code, section
 
 #: pairs that shared fewer minutes are counted, not shown: a handful of minutes correlates by chance
 MINIMUM_SHARED_MINUTES = 10
@@ -180,12 +179,12 @@ def markdown(summary: Summary, *, calls: int = 10) -> str:
     """The summary as Markdown, for a run's page; operation names are code, so that they format nothing."""
     lines = [f"# What got slow, as of {summary.as_of:%Y-%m-%d %H:%M} UTC", "", f"{summary.rows_read:,} timings read."]
     lines += _incidents_section(summary)
-    lines += _section(
+    lines += section(
         "Slower than before",
         ("operation", "severity", "p99 before", "p99 now", "change", "since (UTC)"),
         (
             (
-                _cell(o.operation_type),
+                cell(o.operation_type),
                 o.severity,
                 milliseconds(o.p99_old_ms),
                 milliseconds(o.p99_new_ms),
@@ -196,12 +195,12 @@ def markdown(summary: Summary, *, calls: int = 10) -> str:
         ),
     )
     lines += _groups_section(summary)
-    lines += _section(
+    lines += section(
         f"Single slow calls: {summary.slow_call_count} in all, the worst of each operation",
         ("operation", "metric", "took", "baseline p99", "z"),
         (
             (
-                _cell(c.operation_type),
+                cell(c.operation_type),
                 str(c.metric_id),
                 milliseconds(c.duration_ms),
                 milliseconds(c.baseline_p99_ms),
@@ -210,10 +209,10 @@ def markdown(summary: Summary, *, calls: int = 10) -> str:
             for c in summary.slow_calls[:calls]
         ),
     )
-    lines += _section(
+    lines += section(
         "Over the alert threshold of the baseline",
         ("operation", "calls"),
-        ((_cell(name), str(count)) for name, count in summary.over_threshold),
+        ((cell(name), str(count)) for name, count in summary.over_threshold),
     )
     if len(lines) == 3:
         lines += ["", "Nothing got slow."]
@@ -252,7 +251,7 @@ def recorded(summary: Summary) -> str:
 
 
 def _incidents_section(summary: Summary) -> list[str]:
-    return _section(
+    return section(
         "Incidents",
         (
             "operation",
@@ -268,7 +267,7 @@ def _incidents_section(summary: Summary) -> list[str]:
         ),
         (
             (
-                _cell(one.operation_type),
+                cell(one.operation_type),
                 one.severity,
                 one.what,
                 milliseconds(one.p50_before_ms),
@@ -277,7 +276,7 @@ def _incidents_section(summary: Summary) -> list[str]:
                 f"{one.onset:%Y-%m-%d %H:%M}",
                 f"{one.ended_at:%Y-%m-%d %H:%M}" if one.ended_at else one.state,
                 "" if one.ended_at else milliseconds(one.lost_ms_per_hour),
-                ", ".join(map(_cell, one.others)),
+                ", ".join(map(cell, one.others)),
             )
             for one in summary.incidents or ()
         ),
@@ -289,7 +288,7 @@ def _groups_section(summary: Summary) -> list[str]:
     lines = []
     for group in summary.slow_groups:
         low, high = group.correlation
-        lines.append(f"- {', '.join(map(_code, group.operation_types))} (r {low:.2f} to {high:.2f})")
+        lines.append(f"- {', '.join(map(code, group.operation_types))} (r {low:.2f} to {high:.2f})")
         lines += [
             f"  - {bottleneck}: {recommendation}"
             for bottleneck, recommendation in zip(group.shared_bottlenecks, group.recommendations, strict=True)
@@ -304,23 +303,3 @@ def uncertain_pairs(summary: Summary) -> str:
     count = summary.uncertain_pairs
     pairs = "pair correlates" if count == 1 else "pairs correlate"
     return f"{count} more {pairs} over fewer than {MINIMUM_SHARED_MINUTES} minutes, which may be chance."
-
-
-def _section(title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    body = [f"| {' | '.join(row)} |" for row in rows]
-    if not body:
-        return []
-    return ["", f"## {title}", "", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *body]
-
-
-def _cell(name: str) -> str:
-    return _code(name).replace("|", "\\|")
-
-
-def _code(name: str) -> str:
-    quoted = " ".join(name.splitlines())
-    if "`" not in quoted:
-        return f"`{quoted}`"
-    # a fence must be longer than any run of backticks inside
-    fence = "`" * (1 + max(map(len, re.findall("`+", quoted))))
-    return f"{fence} {quoted} {fence}"
