@@ -24,6 +24,8 @@ from pggit_analytics.report.summary import MINIMUM_SHARED_MINUTES
 MOST_CHARTS = 40
 #: operations in a heat map, groups with a graph, operations in a graph
 MOST_IN_MAP, MOST_GROUPS, MOST_IN_GRAPH = 16, 6, 16
+#: groups of incidents that ended so long ago are still shown, as correlations look back as far
+_RECENT = timedelta(hours=24)
 #: what `detect_correlated_degradation` takes for "any positive one"
 _ANY = 1e-9
 #: runs in the table
@@ -236,6 +238,7 @@ def compose(rows: Rows, *, version: str, place: str, schema: str) -> Report:
     told = list(incident_rows(rows.incidents))
     still = _incidents([row for row in told if row["ended_at"] is None], rows, courses, first=1)
     over = sorted((row for row in told if row["ended_at"] is not None), key=lambda row: row["ended_at"], reverse=True)
+    ended = _incidents(over, rows, courses, first=len(still) + 1)
     correlations = rows.correlations.filter(pl.col("shared_minutes") >= MINIMUM_SHARED_MINUTES)
     bottlenecks = rows.views["v_merge_bottleneck_analysis"]
     return Report(
@@ -245,9 +248,11 @@ def compose(rows: Rows, *, version: str, place: str, schema: str) -> Report:
         schema=schema,
         analysed_at=_analysed_at(rows.runs),
         open=still,
-        over=_incidents(over, rows, courses, first=len(still) + 1),
+        over=ended,
         others=_others(rows.views["v_current_findings"], still),
-        groups=_groups(still, correlations),
+        groups=_groups(
+            [*still, *(one for one in ended if one.ended_at and one.ended_at >= rows.as_of - _RECENT)], correlations
+        ),
         pairs=_pairs(correlations, still, rows),
         suppressions=_suppressions(rows.suppressed),
         health=checks(
@@ -439,7 +444,7 @@ def _alert(row: Mapping[str, Any]) -> Said:
     )
 
 
-def _groups(still: Sequence[Incident], correlations: pl.DataFrame) -> tuple[Group, ...]:
+def _groups(told: Sequence[Incident], correlations: pl.DataFrame) -> tuple[Group, ...]:
     """Incidents of several operations, then correlated ones that no incident joins."""
     r = {
         (one, two): value
@@ -448,7 +453,7 @@ def _groups(still: Sequence[Incident], correlations: pl.DataFrame) -> tuple[Grou
         ).iter_rows()
     }
     made = []
-    for incident in still:
+    for incident in told:
         names = tuple(member.operation for member in incident.members)
         if len(names) < 2:
             continue
@@ -457,9 +462,9 @@ def _groups(still: Sequence[Incident], correlations: pl.DataFrame) -> tuple[Grou
         edges += [(incident.operation, other, None) for other in names if other not in joined | {incident.operation}]
         notes = tuple((note, incident.advice) for note in incident.notes if note.startswith("they likely share"))
         made.append(Group(names, incident.operation, tuple(edges), notes, incident.number))
-    told = [set(group.operations) for group in made]
+    joined_by = [set(group.operations) for group in made]
     for joint in components(r):
-        if any(joint <= group for group in told):
+        if any(joint <= group for group in joined_by):
             continue
         edges = [(one, two, value) for (one, two), value in r.items() if one in joint]
         causes = (

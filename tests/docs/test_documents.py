@@ -35,6 +35,7 @@ DOCUMENTS = (
     "docs/doctor.md",
     "docs/tutorial.md",
     "docs/notebooks.md",
+    "docs/report.md",
 )
 
 #: documents that only name files: their commands are for a server with extensions, or for a scheduler

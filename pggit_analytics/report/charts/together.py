@@ -66,7 +66,7 @@ def _graph(group: Group, size: Size) -> alt.LayerChart:
     labelled = [{**line, "x": line["mx"], "y": line["my"]} for line in lines if line["r"]]
     if labelled and len(labelled) <= 10:
         data = inline(labelled)
-        layers.append(alt.Chart(data).mark_square(color=drawing.PAPER, size=420, opacity=1).encode(**scales))
+        layers.append(alt.Chart(data).mark_square(color=drawing.PAPER, size=900, opacity=1).encode(**scales))
         layers.append(alt.Chart(data).mark_text(color=drawing.QUIET, fontSize=11).encode(text="r:N", **scales))
     layers += _nodes(places, group.first_mover, scales, limit=16 if size.is_narrow else 22)
     return layered(layers, size.width, size.height)
