@@ -114,6 +114,7 @@ def full() -> Rows:
                 "evidence": '{"p99_old_ms": 5, "p99_new_ms": 20}',
                 "advice": "Look",
                 "alert_id": 7,
+                "alert_source": "plan",
             },
         ),
     }
