@@ -22,7 +22,7 @@ from pggit_analytics.cli_heartbeat import heartbeat
 from pggit_analytics.cli_report import report
 from pggit_analytics.cli_sources import sample, sync
 from pggit_analytics.errors import PggitAnalyticsError
-from pggit_analytics.invocation import Instant, Invocation, common_options, fail, utc, validated
+from pggit_analytics.invocation import Group, Instant, Invocation, common_options, fail, utc, validated
 from pggit_analytics.invocation import flow as _flow
 from pggit_analytics.version import __version__
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _PROGRAM = "pggit-analytics"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name=_PROGRAM)
 def cli() -> None:
     """Tells which database operations got slow, since when and together with what.

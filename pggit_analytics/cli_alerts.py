@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pggit_analytics.invocation import Instant, Invocation, common_options, utc
+from pggit_analytics.invocation import Group, Instant, Invocation, common_options, utc
 
 if TYPE_CHECKING:
     from pggit_analytics.postgres.alerts import AlertRow, Blackout, Verdict
@@ -81,7 +81,7 @@ def _scope(command: click.decorators.FC) -> click.decorators.FC:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def alerts() -> None:
     """See what is wrong and say what is to become of it."""
 

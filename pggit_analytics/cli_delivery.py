@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pggit_analytics.errors import ConfigurationError
-from pggit_analytics.invocation import Invocation, common_options, flow, stopped_by_signals, utc, validated
+from pggit_analytics.invocation import Group, Invocation, common_options, flow, stopped_by_signals, utc, validated
 
 if TYPE_CHECKING:
     from pggit_analytics.deliver import DeliveryParameters, DeliveryResult
@@ -125,7 +125,7 @@ def _log_on_stderr() -> Iterator[None]:
         log.removeHandler(handler)
 
 
-@click.group()
+@click.group(cls=Group)
 def webhooks() -> None:
     """Say where messages go. Addresses are stored encrypted and never shown."""
 

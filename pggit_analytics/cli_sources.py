@@ -11,7 +11,7 @@ import click
 
 from pggit_analytics.cli_alerts import Span
 from pggit_analytics.errors import DatabaseUnavailable
-from pggit_analytics.invocation import Invocation, common_options, stopped_by_signals
+from pggit_analytics.invocation import Group, Invocation, common_options, stopped_by_signals
 
 if TYPE_CHECKING:
     from pggit_analytics.postgres.sample_statements import Sampled
@@ -45,7 +45,7 @@ def sync(invocation: Invocation, everything: bool) -> None:
         console.print(f"  and {len(done.left_out) - 5:,} more", markup=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def sample() -> None:
     """Make timings of what the server counts."""
 

@@ -28,6 +28,26 @@ if TYPE_CHECKING:
     from pggit_analytics.pipeline import Target
     from pggit_analytics.postgres.connection import Database
 
+#: longest first sentence of a help text
+_SENTENCE = 200
+
+
+class Group(click.Group):
+    """Lists its commands with the whole first sentence of each, which click would cut."""
+
+    group_class = type
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the section of commands."""
+        rows = [
+            (name, command.get_short_help_str(limit=_SENTENCE))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None and not command.hidden
+        ]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
 
 @dataclass(frozen=True)
 class Invocation:

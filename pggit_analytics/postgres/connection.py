@@ -216,7 +216,8 @@ def translated(database: Database) -> Iterator[None]:
         ) from exc
     except (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSchemaName) as exc:
         raise NotDeployed(
-            f"{first_line(exc)} in {database.place}; run: pggit-analytics db deploy --schema {database.schema}"
+            f"{first_line(exc)} in {database.place}: pggit_analytics is not installed in its schema {database.schema}, "
+            f"or not all of it, or another schema is meant; run: pggit-analytics db deploy --schema {database.schema}"
         ) from exc
     except psycopg.OperationalError as exc:
         if exc.sqlstate is None or exc.sqlstate.startswith(("08", "28", "3D", "57P")):

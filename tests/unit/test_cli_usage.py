@@ -95,6 +95,17 @@ def test_every_command_says_what_it_does_and_takes_the_common_options(
     assert all(option in out for option in ("--database-url", "--schema", "--json"))
 
 
+@pytest.mark.parametrize("words", [(), ("alerts",), ("alerts", "blackout"), ("webhooks",), ("db",), ("schedule",)])
+def test_the_list_of_commands_says_a_whole_sentence_of_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pggit-analytics", *words, "--help"])
+    main()
+    _, _, listed = capsys.readouterr().out.partition("Commands:\n")
+    assert len(listed.splitlines()) > 2
+    assert "..." not in listed
+
+
 def test_help_needs_no_driver_and_no_analysis() -> None:
     code = (
         "import sys\n"
