@@ -17,7 +17,7 @@ until all do. An operation left out, such as one with few calls, joins when it c
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ def shared_groups(levels: SharedLevels, pairs: PairMatrices) -> list[Group]:
         pairs: `pair_matrices` of them.
     """
     widths = suited_widths(levels)
-    at_width = {int(place): series(levels, WIDTHS[place]) for place in np.unique(widths)}
+    at_width = pairs.at_width
     is_moving = np.array([at_width[int(place)].is_moving[row] for row, place in enumerate(widths)])
     matters = pairs.covariance > LEAST_SHARED_RISE**2
     significant = (pairs.q <= DISCOVERY_RATE) & matters & (pairs.correlation >= LEAST_CORRELATION)
@@ -127,7 +127,7 @@ def regrouped(levels: SharedLevels, group: Group, without: Collection[int]) -> G
     return _group(of_group, kept, group.proof, group.p) if kept.size else None
 
 
-def _joined_by_others(at_width: dict[int, Series], widths: Ints, groups: list[Group]) -> list[Group]:
+def _joined_by_others(at_width: Mapping[int, Series], widths: Ints, groups: list[Group]) -> list[Group]:
     """The groups with the operations left out that go with the mean of all their members, each with the nearest."""
     if not groups:
         return []
@@ -146,10 +146,10 @@ def _joined_by_others(at_width: dict[int, Series], widths: Ints, groups: list[Gr
     ]
 
 
-def _goes_with(at_width: dict[int, Series], widths: Ints, place: int, group: Group) -> float:
+def _goes_with(at_width: Mapping[int, Series], widths: Ints, place: int, group: Group) -> float:
     """Correlation of an operation with the mean of a group's members; 0 if that is not significant."""
     members = np.array([place, *group.members])
-    correlation, z = with_others(at_width[int(widths[members].max())], members)
+    correlation, z = with_others(at_width[int(widths[members].max())], members, slice(1))
     return float(correlation[0]) if z[0] >= JOINING_Z else 0.0
 
 
@@ -210,32 +210,33 @@ class _Others:
     noise: Floats
 
 
-def _others(of_group: Series, members: Ints) -> _Others:
+def _others(of_group: Series, members: Ints, asked: slice = slice(None)) -> _Others:
     scale = np.sqrt(of_group.signal[members])[:, None]
     share = of_group.weight[members] * scale**2
     rise, noise = of_group.value[members] / scale, of_group.variance[members] / scale**2
-    total, product, spread = (_of_others(share * by) for by in (1.0, rise, share * noise))
+    total, product, spread = (_of_others(share * by, asked) for by in (1.0, rise, share * noise))
     known = total > 0
     value = np.divide(product, total, out=np.zeros_like(total), where=known)
     noise = np.divide(spread, total**2, out=np.zeros_like(total), where=known)
     return _Others(value, np.where(known, 1 / (1 + noise), 0.0), noise)
 
 
-def _of_others(values: Floats) -> Floats:
-    return np.asarray(
-        np.maximum(values.sum(axis=0) - values, 0.0) if (values >= 0).all() else values.sum(axis=0) - values
-    )
+def _of_others(values: Floats, asked: slice) -> Floats:
+    rest = values.sum(axis=0) - values[asked]
+    return np.asarray(np.maximum(rest, 0.0) if (values >= 0).all() else rest)
 
 
-def with_others(of_group: Series, members: Ints) -> tuple[Floats, Floats]:
+def with_others(of_group: Series, members: Ints, asked: slice = slice(None)) -> tuple[Floats, Floats]:
     """Each member's correlation, without noise, with the mean of the others, and its z.
 
     Args:
         of_group: the rises.
         members: positions, at least two.
+        asked: which of them are asked about.
     """
-    others = _others(of_group, members)
-    u, v = of_group.weighted[members], others.weight * others.value
+    others = _others(of_group, members, asked)
+    members = members[asked]
+    u, v = of_group.weight[members] * of_group.value[members], others.weight * others.value
     product = (u * v).sum(axis=1)
     variance = np.diagonal(product_variance(u, v))
     square = others.weight**2

@@ -26,6 +26,7 @@ asks more operations at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,8 @@ class PairMatrices:
     p: Floats
     #: `p` adjusted for the false discovery rate over all pairs
     q: Floats
+    #: place in `WIDTHS` -> the rises at this width, of those that suit an operation
+    at_width: Mapping[int, Series]
 
 
 def series(levels: SharedLevels, cells: int, first: int = 0) -> Series:
@@ -125,13 +128,14 @@ def pair_matrices(levels: SharedLevels) -> PairMatrices:
     size = len(levels.operations)
     correlation, covariance, z = (np.zeros((size, size)) for _ in range(3))
     lag, shared = np.zeros((size, size), dtype=np.int64), np.zeros((size, size), dtype=np.int64)
-    for place in np.unique(wanted):
-        found = _at_width(levels, WIDTHS[place])
+    at_width = {int(place): series(levels, WIDTHS[place]) for place in np.unique(wanted)}
+    for place, plain in at_width.items():
+        found = _at_best_lag(plain, series(levels, WIDTHS[place], first=1))
         is_here = wider == place
         for target, source in zip((correlation, covariance, z, lag, shared), found, strict=True):
             target[is_here] = source[is_here]
     p = np.minimum(1.0, 3 * upper_tail(z))
-    return PairMatrices(correlation, covariance, z, lag, shared, p, _adjusted(p))
+    return PairMatrices(correlation, covariance, z, lag, shared, p, _adjusted(p), at_width)
 
 
 def suited_widths(levels: SharedLevels) -> Ints:
@@ -141,9 +145,13 @@ def suited_widths(levels: SharedLevels) -> Ints:
     return np.where(enough.any(axis=1), enough.argmax(axis=1), len(WIDTHS) - 1)
 
 
-def _at_width(levels: SharedLevels, cells: int) -> tuple[Floats, Floats, Floats, Ints, Ints]:
-    """Correlation, covariance, z, lag and shared windows, each pair at its best lag."""
-    plain, late = series(levels, cells), series(levels, cells, first=1)
+def _at_best_lag(plain: Series, late: Series) -> tuple[Floats, Floats, Floats, Ints, Ints]:
+    """Correlation, covariance, z, lag and shared windows of all pairs.
+
+    Args:
+        plain: rises at one width.
+        late: the same a cell later.
+    """
     same, after = _compared(plain, plain), _compared(plain, late)
     before = tuple(matrix.T for matrix in after)
     three = [np.stack(kind) for kind in zip(same, after, before, strict=True)]
@@ -173,7 +181,7 @@ def product_variance(u: Floats, v: Floats) -> Floats:
     independent = (u**2) @ (v**2).T
     variance, size = independent.copy(), u.shape[1]
     for lag in range(1, min(LAGS, size - 1) + 1):
-        of_u, of_v = ((side[:, lag:] * side[:, :-lag]).sum(axis=1) for side in (u, v))
+        of_u, of_v = (np.einsum("ij,ij->i", side[:, lag:], side[:, :-lag]) for side in (u, v))
         variance += 2 * (1 - lag / (LAGS + 1)) * np.outer(of_u, of_v) / size
     return np.asarray(np.maximum(variance, _LEAST_VARIANCE_SHARE * independent), dtype=np.float64)
 
