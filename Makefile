@@ -10,13 +10,14 @@ demo: $(VENV)/installed
 	@$(BIN)/pggit-analytics demo
 
 test: $(VENV)/installed check
-	$(BIN)/pytest -m "not debian"
+	$(BIN)/pytest -m "not debian and not browser"
 
-# On Debian's PostgreSQL 15 as well; the server goes again, whatever the tests say.
+# On Debian's PostgreSQL 15 as well; the server goes again, whatever the tests say. Pages in Debian's Chromium.
 test-all: $(VENV)/installed
 	@trap 'tests/debian.sh stop' EXIT; trap 'exit 130' INT TERM; \
 	tests/debian.sh start >/dev/null || exit; \
-	$(BIN)/pytest --server-url "$$(tests/debian.sh url)" tests/parity tests/integration tests/pgtap; \
+	$(BIN)/pytest --server-url "$$(tests/debian.sh url)" tests/parity tests/integration tests/pgtap || exit; \
+	tests/browser.sh install && $(BIN)/pytest -m browser tests/browser; \
 	exit $$?
 
 check: $(VENV)/installed

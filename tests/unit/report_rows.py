@@ -147,6 +147,91 @@ def slow(*names: str) -> Rows:
     )
 
 
+def full() -> Rows:
+    """Something of everything."""
+    given = slow("commit", "merge_branches", "get_objects")
+    together = ("commit", "ensure_object", "branch_create")
+    metrics = pl.concat([given.metrics, *(calls(name, every=50) for name in together[1:])])
+    pair = {
+        "correlation_coefficient": 0.9,
+        "shared_minutes": 300,
+        "shared_bottleneck": "OBJECT_STORAGE_IO",
+        "confidence": 0.9,
+        "recommendation": "Check the disks",
+        "detected_at": AS_OF,
+    }
+    merges = {
+        "branch_from": "develop",
+        "branch_into": "main",
+        "merge_attempts": 20,
+        "conflict_count": 5,
+        "conflict_rate_percent": 25.0,
+    }
+    health = {"is_active": True, "freshness": "STALE", "hours_since_update": 30.0, "sample_count": 500, "p99_ms": 9.5}
+    messages = {"hour": ONSET, "notification_count": 3, "min_retries": 0, "max_retries": 1}
+    phase = {"time_window": ONSET, "p99_phase_ms": 12.0, "sample_count": 3}
+    views = {
+        **given.views,
+        "v_merge_conflict_hotspots": rows(frames.MERGE_HOTSPOTS, merges),
+        "v_merge_phase_timeline": rows(
+            frames.MERGE_PHASES,
+            {**phase, "phase": "merge_base_find"},
+            {**phase, "phase": "merge_base_find", "time_window": ONSET + timedelta(hours=1)},
+            {**phase, "phase": "merge_conflict_detect"},
+        ),
+        "v_baseline_recalc_health": rows(
+            frames.BASELINE_HEALTH, {**health, "operation_type": "commit", "created_at": ONSET}
+        ),
+        "v_notification_delivery_status": rows(
+            frames.DELIVERY_STATUS, {**messages, "status": "delivered"}, {**messages, "status": "failed"}
+        ),
+        "v_current_findings": rows(
+            frames.CURRENT_FINDINGS,
+            {
+                "operation_type": "get_objects",
+                "alert_type": "DEGRADATION",
+                "severity": "CRITICAL",
+                "since": ONSET,
+                "last_seen_at": AS_OF,
+                "is_snoozed": False,
+                "is_acknowledged": False,
+                "evidence": '{"p99_old_ms": 5, "p99_new_ms": 20}',
+                "advice": "Look",
+                "alert_id": 7,
+                "alert_source": "plan",
+            },
+        ),
+    }
+    return replace(
+        given,
+        incident_operations=rows(
+            frames.INCIDENT_OPERATIONS,
+            member("commit"),
+            member("ensure_object", "level:commit", onset=ONSET + timedelta(hours=1)),
+            member("merge_branches"),
+            member("get_objects"),
+        ),
+        correlations=rows(
+            frames.CORRELATIONS,
+            {**pair, "operation_type_1": "branch_create", "operation_type_2": "commit"},
+            {**pair, "operation_type_1": "commit", "operation_type_2": "ensure_object"},
+        ),
+        suppressed=rows(
+            frames.SUPPRESSED,
+            {
+                "operation_type": "compress_branch",
+                "kind": "step",
+                "onset": ONSET,
+                "reason": "below_minimum",
+                "detail": "4 % slower",
+                "detected_at": AS_OF,
+            },
+        ),
+        views=views,
+        metrics=metrics,
+    )
+
+
 def report(given: Rows) -> Report:
     """The report of these rows."""
     return compose(given, version="9.8.7", place="db.example.com:5432/app", schema="pggit")
