@@ -111,7 +111,7 @@ class Incident(Shown):
         if kind == "calls":
             calls = int(self.operations["calls"].sum())
             many = "a single slow call" if calls == 1 else f"{calls} slow calls"
-            return f"had {many}, up to {times}, {span}"
+            return f"had {many}, up to {times}, {f'at {_utc(self.onset)}' if calls == 1 else span}"
         return f"{'took' if over else 'takes'} {times} {span}"
 
     def headline(self) -> str:
@@ -183,8 +183,8 @@ class IncidentList(Shown):
         return f"{many}, {going_on} of them going on, {how} {_utc(self.as_of)}"
 
     def lines(self) -> list[str]:
-        """The first of them."""
-        shown = [self[place].headline() for place in range(min(len(self), _SHOWN))]
+        """The first of them, each with its place."""
+        shown = [f"[{place}] {self[place].headline()}" for place in range(min(len(self), _SHOWN))]
         more = len(self) - len(shown)
         return [*shown, f"and {more} more"] if more else shown
 

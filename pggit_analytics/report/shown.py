@@ -39,7 +39,7 @@ class Shown:
 
     def _repr_html_(self) -> str:
         items = "".join(f"<li>{escape(line)}</li>" for line in self.lines())
-        said = f"<ol>{items}</ol>" if items else ""
+        said = f'<ul style="list-style: none">{items}</ul>' if items else ""
         return f"<p><strong>{escape(self.headline())}</strong></p>{said}{''.join(map(_details, self.frames()))}"
 
 

@@ -229,6 +229,8 @@ def test_incidents_that_go_on_come_first_and_can_be_counted_and_taken_out(found)
     assert states == sorted(states, key=lambda state: state == "recovered")
     assert len(found) == len(states) > 3
     assert found[0].key == next(iter(found)).key
+    assert f"[1] {found[1].headline()}\n" in repr(found)
+    assert f"<li>[0] {found[0].headline()}</li>" in found._repr_html_()
     assert found[-1].key == list(found)[-1].key
     with pytest.raises(IndexError, match=f"incident {len(found)} of {len(found)}"):
         found[len(found)]
