@@ -163,11 +163,9 @@ def _onset(levels: Levels, place: int, border: int) -> tuple[int, int, int]:
     grid, model = levels.grid, levels.models[place]
     calls, spread = grid.calls_of(place), levels.spread[place]
     cell = grid.cells_of(place)
-    sides = model.borders[border - 1 : border + 2]
-    low, high = (sides[:-1] + sides[1:]) // 2
-    if model.is_rare:
-        low, high = 0, grid.cells
-    is_near = (cell >= low) & (cell < high) & (levels.precision[place, cell] > 0)
+    counts = levels.precision[place, cell] > 0
+    low, high = (0, grid.cells) if model.is_rare else _around(model.borders[border - 1 : border + 2], cell[counts])
+    is_near = (cell >= low) & (cell < high) & counts
     at, near = grid.at[calls][is_near], cell[is_near]
     x = grid.log_us[calls][is_near] - levels.season[place, near]
     around = model.levels[border - 1 : border + 1]
@@ -176,6 +174,19 @@ def _onset(levels: Levels, place: int, border: int) -> tuple[int, int, int]:
     shares = np.searchsorted(np.cumsum(chance), (_ONSET, *_ONSET_RANGE))
     onset, begin, end = (int(instant) for instant in at[first[np.minimum(shares, first.size - 1)]])
     return onset, begin, end
+
+
+def _around(borders: Ints, cell: Ints) -> tuple[int, int]:
+    """The nearer halves of the two pieces between three borders; a whole piece where its nearer half has no calls.
+
+    Args:
+        borders: cells.
+        cell: of each call that counts, ascending.
+    """
+    start, border, end = (int(value) for value in borders)
+    low, high = (start + border) // 2, (border + end) // 2
+    at_low, at_border, at_high = np.searchsorted(cell, (low, border, high))
+    return (low if at_low < at_border else start), (high if at_border < at_high else end)
 
 
 def step_positions(x: Floats, spread: float) -> tuple[Ints, Floats]:

@@ -51,6 +51,15 @@ def test_a_large_step_is_dated_to_minutes() -> None:
     assert row["onset_high"] - row["onset_low"] < timedelta(minutes=30)
 
 
+def test_a_step_within_days_without_a_call_is_dated_to_the_first_call_after_them() -> None:
+    random = np.random.default_rng(1)
+    hours = np.concatenate([np.sort(random.uniform(*span, 400)) for span in ((0, 12), (140, 167))])
+    us = made.USUAL_US * np.where(hours > 100, 2.0, 1.0) * np.exp(0.2 * random.standard_normal(800))
+    levels = operation_levels(made.frame(["op"] * 800, hours, us), made.AS_OF)
+    (row,) = level_changes(levels).to_dicts()
+    assert _apart(row["onset"], hour(140)) <= 15
+
+
 @pytest.mark.parametrize("course", [made.ratio_drift(50, 168, 2.2), made.amount_drift(50, 168, 2.2)])
 def test_a_drift_is_one_drift_and_no_staircase(course: made.Course) -> None:
     (row,) = _changes({"op": course}).to_dicts()
