@@ -21,10 +21,10 @@ def scheduler(patient: Patient) -> Answer:
             "warn", "none is active: nothing runs by itself", patient.command("schedule install --scheduler crontab")
         )
     name = active[0]["scheduler"]
-    if name == "pg_cron" and patient.one("SELECT current_setting('cron.database_name', TRUE)") is None:
+    if name == "pg_cron" and (fault := schedules.pg_cron_fault(patient.database)) is not None:
         return Answer(
             "fail",
-            "pg_cron is active, but not loaded by this server: nothing runs",
+            f"pg_cron is active, and nothing runs: {fault.partition('; ')[0]}",
             f"{patient.command('schedule remove')} && {patient.command('schedule install --scheduler crontab')}",
         )
     jobs = schedules.list_jobs(patient.database)

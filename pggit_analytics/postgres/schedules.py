@@ -93,6 +93,20 @@ def list_jobs(database: Database) -> list[ScheduledJob]:
     ]
 
 
+def pg_cron_fault(database: Database) -> str | None:
+    """Why pg_cron cannot run the jobs of this database; None when it can.
+
+    Raises:
+        DatabaseError: see `connection.translated`.
+    """
+    with database.connect() as connection:
+        try:
+            with _pg_cron(connection, database):
+                return None
+        except ScheduleRefused as exc:
+            return str(exc)
+
+
 def job_timings(database: Database) -> list[JobTiming]:
     """When each job is due.
 

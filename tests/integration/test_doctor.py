@@ -486,8 +486,23 @@ def test_pg_cron_that_is_active_and_not_there_is_a_failure(database: Database, s
     activate(database, "pg_cron")
     check = look(database)["Runs scheduler"]
 
-    assert (check.status, "not loaded" in check.finding) == ("fail", True)
+    assert (check.status, check.finding) == ("fail", "pg_cron is active, and nothing runs: pg_cron is not loaded")
     assert check.remedy == "pggit-analytics schedule remove && pggit-analytics schedule install --scheduler crontab"
+
+
+@pytest.mark.debian
+def test_jobs_that_pg_cron_does_not_know_are_a_failure_and_told_to_it(database: Database, server_url: str) -> None:
+    with psycopg.connect(conninfo.make_conninfo(server_url, dbname="pggit_cron"), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_cron")
+    activate(database, "pg_cron", since="1 second")
+    check = look(database)["Runs scheduler"]
+    try:
+        assert (check.status, "does not know weekly_force" in check.finding) == ("fail", True), check
+        assert_mended(database, check)
+        # the last one waits until the database can send messages itself
+        assert look(database)["Runs scheduler"].status == "ok"
+    finally:
+        assert run_here("schedule", "remove", PGGIT_DATABASE_URL=database.conninfo).returncode == 0
 
 
 def test_windows_that_nobody_ran_are_a_failure_with_the_command_that_runs_one(database: Database) -> None:
@@ -777,6 +792,17 @@ def test_a_store_is_measured_and_none_is_made(database: Database, run_directory:
         stream.truncate(2_500_000_000)
     check = look(database)["This machine store"]
     assert (check.status, check.finding) == ("ok", f"2.5 GB in {store}")
+
+
+def test_the_store_of_a_home_directory_is_found(database: Database, run_directory: Path) -> None:
+    (run_directory / ".cache" / "pggit-analytics").mkdir(parents=True, mode=0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PGGIT_STORE__DIRECTORY")
+        patch.delenv("XDG_CACHE_HOME", raising=False)
+        patch.setenv("HOME", str(run_directory))
+        check = look(database)["This machine store"]
+
+    assert check.finding == f"0.0 GB in {run_directory}/.cache/pggit-analytics"
 
 
 def test_a_store_that_others_can_write_is_a_failure(database: Database, run_directory: Path) -> None:
