@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, timedelta
 
+from psycopg import errors
+
 from pggit_analytics.doctor.checks import Answer, Patient
 
 #: UNIQUE NULLS NOT DISTINCT came with it
@@ -59,9 +61,17 @@ def extension(patient: Patient, name: str) -> Answer:
     installed = patient.one("SELECT extversion FROM pg_extension WHERE extname = %(name)s", name=name)
     if installed is not None:
         return Answer("ok", f"{installed}")
-    if name == "pg_cron" and (home := patient.one("SELECT current_setting('cron.database_name', TRUE)")):
-        return Answer("ok", f"loaded, at home in the database {home}")
+    if name == "pg_cron" and (home := _home_of_pg_cron(patient)):
+        return Answer("ok", f"loaded, at home in {home}")
     return Answer("ok", f"not installed: {_LOST[name]}")
+
+
+def _home_of_pg_cron(patient: Patient) -> str | None:
+    try:
+        home = patient.one("SELECT current_setting('cron.database_name', TRUE)")
+    except errors.InsufficientPrivilege:  # there is such a setting, and not everybody may see it
+        return "a database that this role is not told"
+    return f"the database {home}" if home else None
 
 
 def fixed_moment(patient: Patient) -> Answer:

@@ -85,19 +85,19 @@ def list_jobs(database: Database) -> list[ScheduledJob]:
         query = "SELECT * FROM schedule_list()"
         jobs = connection.cursor(row_factory=class_row(ScheduledJob)).execute(query).fetchall()
         known = _names_in_pg_cron(connection, database) if jobs and jobs[0].scheduler == "pg_cron" else None
+        if known is None:
+            return jobs
         names = dict(connection.execute("SELECT job, command FROM pg_cron_jobs()").fetchall())
-    if known is None:
-        return jobs
     return [
         job if names[job.job] in known else ScheduledJob(**{**asdict(job), "state": "not in pg_cron"}) for job in jobs
     ]
 
 
 def pg_cron_fault(database: Database) -> str | None:
-    """Why pg_cron cannot run the jobs of this database; None when it can.
+    """Why pg_cron cannot run the jobs of this database; None when it can, and where one may not look.
 
     Raises:
-        DatabaseError: see `connection.translated`.
+        DatabaseUnavailable: see `connection.translated`.
     """
     with database.connect() as connection:
         try:
@@ -105,6 +105,8 @@ def pg_cron_fault(database: Database) -> str | None:
                 return None
         except ScheduleRefused as exc:
             return str(exc)
+        except (psycopg.errors.InsufficientPrivilege, DatabaseError):
+            return None
 
 
 def job_timings(database: Database) -> list[JobTiming]:
@@ -316,8 +318,9 @@ def _names_in_pg_cron(connection: psycopg.Connection, database: Database) -> set
     """The commands that pg_cron runs in this database; None where one may not look."""
     row = connection.execute("SELECT current_database()").fetchone()
     try:
-        with _pg_cron(connection, database) as pg_cron:
+        # where pg_cron lives is told to those who may read all settings; the refusal must not end the transaction
+        with connection.transaction(), _pg_cron(connection, database) as pg_cron:
             rows = pg_cron.execute("SELECT command FROM cron.job WHERE database = %s AND active", row).fetchall()
-    except (DatabaseError, ConfigurationError):
+    except (psycopg.errors.InsufficientPrivilege, DatabaseError, ConfigurationError):
         return None
     return {command for (command,) in rows}

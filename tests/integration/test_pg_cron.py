@@ -20,6 +20,7 @@ from pggit_analytics.postgres import schedules
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.deploy import deploy
 from pggit_analytics.postgres.schedules import ScheduleRefused
+from tests.integration.test_roles import logged_in
 
 pytestmark = pytest.mark.debian
 
@@ -261,3 +262,13 @@ def test_the_command_line_shows_what_pg_cron_runs(elsewhere: Database) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Scheduler: pg_cron\n")
     assert "  0 2 * * * (UTC), active, next " in done.stdout
+
+
+def test_a_role_that_may_not_look_into_pg_cron_sees_the_jobs_all_the_same(elsewhere: Database) -> None:
+    schedules.install(elsewhere, "pg_cron")
+    with logged_in(elsewhere, "pggit_reader") as reader:
+        jobs = schedules.list_jobs(reader)
+
+    assert [job.job for job in jobs] == [job.job for job in schedules.list_jobs(elsewhere)]
+    assert {job.scheduler for job in jobs} == {"pg_cron"}
+    assert "not in pg_cron" not in {job.state for job in jobs}
