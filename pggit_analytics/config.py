@@ -11,7 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -103,8 +112,8 @@ class StatementsSettings(BaseModel):
 def _cache_directory() -> Path:
     """Where a program of this user keeps what it could make again."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    cache = Path(given) if os.path.isabs(given) else Path("~/.cache")
-    return cache / "pggit-analytics"
+    cache = given if os.path.isabs(given) else os.path.expanduser("~/.cache")
+    return Path(cache) / "pggit-analytics"
 
 
 class StoreSettings(BaseModel):
@@ -115,7 +124,7 @@ class StoreSettings(BaseModel):
     #: False = every run reads its whole window from the database
     enabled: bool = True
     #: only this user may read it; it may be deleted at any time
-    directory: Path = Field(default_factory=_cache_directory)
+    directory: Annotated[Path, AfterValidator(Path.expanduser)] = Field(default_factory=_cache_directory)
     #: timings older than this, counted from the moment a run looks back from, go unless that run needs them
     keep: Span = timedelta(days=8)
     #: a store that would take more is not kept

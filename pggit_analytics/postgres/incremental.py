@@ -83,7 +83,9 @@ def read_metrics(
     """
     names = None if operations is None else tuple(operations)
     check_arguments(start, end, names, slice_rows)
-    if store is not None and source.name == NATIVE:
+    if store is not None and source.name != NATIVE:
+        _log.info("reading without the store: nobody knows when what source %s yields changes", source.name)
+    elif store is not None:
         try:
             start, end = start.astimezone(UTC), end.astimezone(UTC)
             with_store = _Run(database, source, start, end, names, store, slice_rows).metrics()
@@ -132,7 +134,7 @@ class _Run:
             if name is None:
                 return None
             # the lock first: the snapshot is then later than that of the run before
-            with Store(self.settings.directory.expanduser(), name) as store:
+            with Store(self.settings.directory, name) as store:
                 # This connection only holds the snapshot while connectorx reads.
                 connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
                 check_columns(connection, self.database, self.source)
@@ -193,17 +195,26 @@ class _Run:
         needed = [s for s in manifest.segments if any(first <= hour <= last for hour in s.hours)]
         frame, loan = store.lend(needed, contents.unsettled)
         try:
-            window = frame.filter(pl.col("created_at").is_between(self.start, self.end))
-            if self.operations is not None:
-                window = window.filter(pl.col("operation_type").is_in(self.operations))
+            window = self._of_window(frame)
             if sum(segment.rows for segment in needed) <= self.slice_rows:
                 rows = window.collect()
                 loan.cleanup()
                 return Metrics(rows, rows.height, moved=contents.moved)
-            return Metrics(window, window.select(pl.len()).collect().item(), loan, contents.moved)
+            if self.operations is not None:
+                return Metrics(window, _count(window), loan, contents.moved)
+            # whole hours are counted already
+            inside = sum(rows for s in needed for hour, rows in s.hours.items() if first < hour < last)
+            edges = store.scan([s for s in needed if s.hours.keys() & {first, last}])
+            others = self._of_window(edges.filter(_hour_of_row().is_in([first, last])))
+            count = inside + _count(others) + _count(self._of_window(contents.unsettled.lazy()))
+            return Metrics(window, count, loan, contents.moved)
         except BaseException:
             loan.cleanup()
             raise
+
+    def _of_window(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        window = rows.filter(pl.col("created_at").is_between(self.start, self.end))
+        return window if self.operations is None else window.filter(pl.col("operation_type").is_in(self.operations))
 
 
 def _comparable(known: Manifest | None, now: Circumstances) -> Manifest | None:
@@ -361,6 +372,10 @@ class _Update:
             else:
                 pieces.append((hour, hour + 1, counts[hour]))
         return [(_instant(low), _instant(high) - _MICROSECOND) for low, high, _ in pieces]
+
+
+def _count(rows: pl.LazyFrame) -> int:
+    return int(rows.select(pl.len()).collect(engine="streaming").item())
 
 
 def _without(rows: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:

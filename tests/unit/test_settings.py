@@ -146,3 +146,18 @@ def test_every_fault_is_named() -> None:
     Path("pggit.toml").write_text('schema_name = 7\n[source]\npreset = "x"\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"schema_name: .*; source\.preset: "):
         load_settings()
+
+
+def test_the_store_lies_in_the_cache_of_the_user_unless_named(
+    run_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
+    assert load_settings().store.directory == Path("/var/cache/me/pggit-analytics")
+    monkeypatch.setenv("HOME", "/home/me")
+    for unusable in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", unusable)
+        assert load_settings().store.directory == Path("/home/me/.cache/pggit-analytics")
+    monkeypatch.setenv("PGGIT_STORE__DIRECTORY", "~/timings")
+    monkeypatch.setenv("PGGIT_STORE__ENABLED", "false")
+    store = load_settings().store
+    assert (store.directory, store.enabled) == (Path("/home/me/timings"), False)
