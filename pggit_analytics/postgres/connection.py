@@ -214,7 +214,7 @@ def translated(database: Database) -> Iterator[None]:
             f"{first_line(exc)} in {database.place}; grant the role pggit_pipeline (to write) or pggit_reader "
             "(to read), or connect as another user"
         ) from exc
-    except (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSchemaName) as exc:
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidSchemaName) as exc:
         raise NotDeployed(
             f"{first_line(exc)} in {database.place}: pggit_analytics is not installed in its schema {database.schema}, "
             f"or not all of it, or another schema is meant; run: pggit-analytics db deploy --schema {database.schema}"

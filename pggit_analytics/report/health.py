@@ -190,7 +190,7 @@ def _silent(as_of: datetime, coverage: pl.DataFrame, operation_types: pl.DataFra
 
 def _baselines(baselines: pl.DataFrame) -> Check:
     if baselines.is_empty():
-        return Check(ATTENTION, "Baselines", "There are none.", "Learn what is normal: pggit-analytics baselines")
+        return Check(ATTENTION, "Baselines", "There is none.", "Learn what is normal: pggit-analytics baselines")
     count = dict(baselines["freshness"].value_counts().iter_rows())
     said = f"{counted(baselines.height, 'baseline')}, {count.get('CURRENT', 0):,} of the last 24 hours"
     old = count.get("VERY_STALE", 0) + count.get("UNKNOWN", 0)

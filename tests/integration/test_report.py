@@ -124,6 +124,14 @@ def test_a_database_without_the_project_is_one_line_with_the_remedy(empty_databa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_schema_of_an_older_release_is_one_line_with_the_remedy(database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("ALTER VIEW v_current_findings RENAME COLUMN alert_source TO was_not_there_yet")
+    result = run_here("report", "--database-url", database.conninfo)
+    assert result.returncode == 1
+    assert "pggit-analytics db deploy" in result.stderr.splitlines()[-1]
+
+
 def test_an_incident_is_shown_with_the_course_of_its_operation(slow: Database) -> None:
     told = gathered(slow)
     (one,) = told.open

@@ -48,16 +48,16 @@ def _course(incident: Incident, course: Course, size: Size) -> alt.LayerChart:
     x = time_axis("at", course.start, _end(incident, course), size)
     bins = alt.Chart(of_frame(course.bins))
     layers: list[alt.Chart] = [
-        bins.mark_area(color=drawing.BAND).encode(x=x, y=y, y2="high_ms:Q"),
-        bins.mark_line(color=drawing.HIGH, strokeWidth=1.25).encode(x=x, y="p95_ms:Q"),
-        bins.mark_line(color=drawing.LINE, strokeWidth=2.25, strokeJoin="round").encode(x=x, y="p50_ms:Q"),
+        bins.mark_area(color=drawing.BAND).encode(x=x, y=y, y2=alt.Y2("high_ms:Q")),
+        bins.mark_line(color=drawing.HIGH, strokeWidth=1.25).encode(x=x, y=alt.Y("p95_ms:Q")),
+        bins.mark_line(color=drawing.LINE, strokeWidth=2.25, strokeJoin="round").encode(x=x, y=alt.Y("p50_ms:Q")),
     ]
     if course.is_every_call:
         del layers[1:]
     if not course.points.is_empty():
         colour = drawing.LINE if course.is_every_call else drawing.SLOW
         points = alt.Chart(of_frame(course.points))
-        layers.append(points.mark_point(color=colour, size=26, strokeWidth=1.5).encode(x=x, y="duration_ms:Q"))
+        layers.append(points.mark_point(color=colour, size=26, strokeWidth=1.5).encode(x=x, y=alt.Y("duration_ms:Q")))
     if incident.sla_ms is not None and low <= incident.sla_ms <= high:
         layers += _limit(incident.sla_ms, course.start, x)
     layers += _moments(incident, course, x, size)
@@ -92,7 +92,7 @@ def _moments(incident: Incident, course: Course, x: alt.X, size: Size) -> list[a
     uncertain = (max(incident.since_low, course.start), min(incident.since_high, course.end))
     if incident.kind != "forecast" and uncertain[1] - uncertain[0] > course.bin_width / 2:
         data = inline([{"at": utc(uncertain[0]), "until": utc(uncertain[1])}])
-        layers.append(alt.Chart(data).mark_rect(color=drawing.MARK, opacity=0.14).encode(x=x, x2="until:T"))
+        layers.append(alt.Chart(data).mark_rect(color=drawing.MARK, opacity=0.14).encode(x=x, x2=alt.X2("until:T")))
     shown = [(at, text) for at, text in marks if course.start <= at <= _end(incident, course)]
     is_crowded = len(shown) == 2 and (shown[1][0] - shown[0][0]) / (course.end - course.start) < (
         0.3 if size.is_narrow else 0.12
@@ -112,16 +112,16 @@ def _moments(incident: Incident, course: Course, x: alt.X, size: Size) -> list[a
                 color=drawing.MARK,
                 fontWeight="bold",
             )
-            .encode(x=x, text="text:N")
+            .encode(x=x, text=alt.Text("text:N"))
         )
     return layers
 
 
 def _limit(limit_ms: float, start: datetime, x: alt.X) -> list[alt.Chart]:
     data = inline([{"at": utc(start), "limit": limit_ms, "text": f"limit {milliseconds(limit_ms)}"}])
-    rule = alt.Chart(data).mark_rule(color=drawing.SLOW, strokeDash=[2, 2]).encode(y="limit:Q")
+    rule = alt.Chart(data).mark_rule(color=drawing.SLOW, strokeDash=[2, 2]).encode(y=alt.Y("limit:Q"))
     text = alt.Chart(data).mark_text(color=drawing.SLOW, align="left", dx=4, dy=-7)
-    return [rule, text.encode(x=x, y="limit:Q", text="text:N")]
+    return [rule, text.encode(x=x, y=alt.Y("limit:Q"), text=alt.Text("text:N"))]
 
 
 def _course_label(incident: Incident, course: Course) -> str:

@@ -67,7 +67,7 @@ def _phases(phases: pl.DataFrame, as_of: datetime, size: Size) -> alt.LayerChart
                 x=6 if size.is_narrow else 6 + 190 * number,
                 y=offset - spot,
             )
-            .encode(text="phase:N")
+            .encode(text=alt.Text("phase:N"))
         )
     return layered(layers, size.width, size.height)
 
@@ -100,7 +100,7 @@ def _delivery(delivery: pl.DataFrame, as_of: datetime, size: Size) -> alt.LayerC
     layers = [
         alt.Chart(of_frame(binned.filter(status=status).drop("rank")))
         .mark_rect(color=colour)
-        .encode(x=x, x2="until:T", y=y, y2="top:Q")
+        .encode(x=x, x2=alt.X2("until:T"), y=y, y2=alt.Y2("top:Q"))
         for status, colour in _STATUS_COLOURS.items()
         if not binned.filter(status=status).is_empty()
     ]

@@ -61,13 +61,17 @@ def _graph(group: Group, size: Size) -> alt.LayerChart:
         if values:
             rule = alt.Chart(inline(values)).mark_rule(color=drawing.HIGH, strokeDash=[2, 3] if is_dotted else [1, 0])
             layers.append(
-                rule.encode(x2="x2:Q", y2="y2:Q", strokeWidth=alt.StrokeWidth("width:Q", scale=None), **scales)
+                rule.encode(
+                    x2=alt.X2("x2:Q"), y2=alt.Y2("y2:Q"), strokeWidth=alt.StrokeWidth("width:Q", scale=None), **scales
+                )
             )
     labelled = [{**line, "x": line["mx"], "y": line["my"]} for line in lines if line["r"]]
     if labelled and len(labelled) <= 10:
         data = inline(labelled)
         layers.append(alt.Chart(data).mark_square(color=drawing.PAPER, size=900, opacity=1).encode(**scales))
-        layers.append(alt.Chart(data).mark_text(color=drawing.QUIET, fontSize=11).encode(text="r:N", **scales))
+        layers.append(
+            alt.Chart(data).mark_text(color=drawing.QUIET, fontSize=11).encode(text=alt.Text("r:N"), **scales)
+        )
     layers += _nodes(places, group.first_mover, scales, limit=16 if size.is_narrow else 22)
     return layered(layers, size.width, size.height)
 
@@ -108,7 +112,7 @@ def _nodes(
                 fontWeight="bold" if is_first else "normal",
                 color=drawing.INK,
             )
-            .encode(text="name:N", **scales)
+            .encode(text=alt.Text("name:N"), **scales)
         )
     return layers
 
@@ -166,7 +170,7 @@ def _map(pairs: pl.DataFrame, names: Sequence[str], size: Size) -> alt.LayerChar
         text = base.mark_text(fontSize=11).encode(
             x=x,
             y=y,
-            text="text:N",
+            text=alt.Text("text:N"),
             color=alt.Color(
                 "r:Q",
                 legend=None,
