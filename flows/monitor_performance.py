@@ -11,6 +11,7 @@ from pggit_analytics import flow_runs, pipeline
 from pggit_analytics.analysis.engine_findings import EngineFindings
 from pggit_analytics.pipeline import Applied, MonitorParameters, MonitorResult, Target
 from pggit_analytics.report.summary import Summary, markdown, milliseconds, times
+from pggit_analytics.scaleout import monitored_in_shares
 
 
 def _followed(found: EngineFindings | None) -> str:
@@ -53,6 +54,11 @@ correlate = flow_runs.step(
     name="correlate",
     description="Find operations that slow down in the same minutes",
     describe=lambda found: f"correlated pairs: {found.correlations.height}",
+)
+do_shares = flow_runs.steps_side_by_side(
+    name="share",
+    description="Read and detect a share of the operations on the Dask cluster",
+    describe=lambda part: f"{part.rows:,} timings of {len(part.findings.seen_operation_types)} operations",
 )
 follow = flow_runs.step(
     pipeline.follow,
@@ -116,11 +122,14 @@ def run(parameters: MonitorParameters) -> MonitorResult:
 
 def _monitor(target: Target, parameters: MonitorParameters) -> MonitorResult:
     """`pipeline.monitor` with each step a task."""
-    flow_run_id = flow_run.id
-    inputs = extract(target, parameters)
+    flow_run_id, found = flow_run.id, None
+    if target.scale.dask_address is None:
+        inputs = extract(target, parameters)
+    else:
+        inputs, found = monitored_in_shares(target, parameters, each=do_shares)
     record = pipeline.monitor_run(inputs, flow_run_id)
     with inputs.metrics, pipeline.recorded_failure(target, record):
-        findings = correlate(inputs, parameters, detect(inputs, parameters))
+        findings = found or correlate(inputs, parameters, detect(inputs, parameters))
         findings = follow(inputs, parameters, findings)
         applied = write_back(target, inputs, parameters, findings, flow_run_id)
     result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, applied)

@@ -131,6 +131,17 @@ class StoreSettings(BaseModel):
     max_gigabytes: float = Field(default=20.0, gt=0, allow_inf_nan=False)
 
 
+class ScaleSettings(BaseModel):
+    """Other machines that do a part of a monitoring run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: of the scheduler of a Dask cluster, such as tcp://scheduler:8786; None = this machine does everything
+    dask_address: str | None = Field(default=None, min_length=1)
+    #: into how many shares the operations are divided; two to four for each thread of a worker even out their sizes
+    shares: int = Field(default=8, ge=1, le=1000)
+
+
 class DeliverySettings(BaseModel):
     """How channels are reached."""
 
@@ -189,6 +200,7 @@ class Settings(BaseSettings):
     merges: MergesSettings = MergesSettings()
     statements: StatementsSettings = StatementsSettings()
     store: StoreSettings = Field(default_factory=StoreSettings)
+    scale: ScaleSettings = ScaleSettings()
     #: the master key of the channels' addresses: 32 bytes in base64; wins over ``webhook_key_file``
     webhook_key: SecretStr | None = None
     #: a file that holds it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Annotated, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from pggit_analytics.postgres.embedded import embedded_url
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_A = TypeVar("_A")
 
 #: seconds before a step whose database was away is tried again: a restart and a fail-over take about that long
 RETRY_DELAYS_S = [5.0, 20.0]
@@ -94,20 +95,7 @@ def step(
     searched for futures. What ``describe`` says of the result is the message of the task run and a line of the log.
     """
 
-    @wraps(function)
-    def described(*args: _P.args, **kwargs: _P.kwargs) -> State[_R]:
-        result = function(*args, **kwargs)
-        return Completed(message=describe(result), data=result)
-
-    made: Task[..., Any] = task(
-        name=name,
-        description=description,
-        retries=len(retry_delays_s),
-        retry_delay_seconds=retry_delays_s,
-        retry_condition_fn=_database_was_away,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )(_clear_errors(described))
+    made = _task(function, name=name, description=description, describe=describe, retry_delays_s=retry_delays_s)
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -117,6 +105,51 @@ def step(
         return result
 
     return call
+
+
+def steps_side_by_side(
+    *, name: str, description: str, describe: Callable[[_R], str]
+) -> Callable[[Callable[[_A], _R], Sequence[_A]], list[_R]]:
+    """Like `step`, for many arguments at once: each is a task of its own, on the task runner of the flow.
+
+    Returns:
+        Called with the function that does the work, and the arguments; the results in their order.
+    """
+
+    def do(work: Callable[[_A], _R], argument: _A) -> _R:
+        return work(argument)
+
+    made = _task(do, name=name, description=description, describe=describe, retry_delays_s=RETRY_DELAYS_S)
+
+    def call(work: Callable[[_A], _R], arguments: Sequence[_A]) -> list[_R]:
+        futures = [made.submit(quote(work), quote(argument)) for argument in arguments]
+        return [future.result() for future in futures]
+
+    return call
+
+
+def _task(
+    function: Callable[..., _R],
+    *,
+    name: str,
+    description: str,
+    describe: Callable[[_R], str],
+    retry_delays_s: list[float],
+) -> Task[..., Any]:
+    @wraps(function)
+    def described(*args: Any, **kwargs: Any) -> State[_R]:
+        result = function(*args, **kwargs)
+        return Completed(message=describe(result), data=result)
+
+    return task(
+        name=name,
+        description=description,
+        retries=len(retry_delays_s),
+        retry_delay_seconds=retry_delays_s,
+        retry_condition_fn=_database_was_away,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )(_clear_errors(described))
 
 
 def _database_was_away(task: Task[..., Any], run: object, state: State[Any]) -> bool:  # noqa: ARG001

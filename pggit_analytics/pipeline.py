@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -20,9 +20,10 @@ from pggit_analytics.analysis.detect_threshold_exceeded import detect_threshold_
 from pggit_analytics.analysis.engine_findings import engine_findings
 from pggit_analytics.analysis.engine_incidents import engine_incidents
 from pggit_analytics.analysis.incidents import WINDOW, Incidents
+from pggit_analytics.analysis.ordered_calls import Calls
 from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
 from pggit_analytics.analysis.slow_since import slow_since
-from pggit_analytics.config import Settings, StoreSettings
+from pggit_analytics.config import ScaleSettings, Settings, StoreSettings
 from pggit_analytics.frames import CORRELATIONS
 from pggit_analytics.parity import TWINS, Parameters
 from pggit_analytics.parity import Inputs as EngineInputs
@@ -99,12 +100,15 @@ class Target:
     source: Source
     #: where timings are kept between runs; None = every run reads all of them
     store: StoreSettings | None = None
+    #: who else does a part of the work
+    scale: ScaleSettings = field(default_factory=ScaleSettings)
 
     @classmethod
     def of(cls, database: Database, settings: Settings) -> Target:
         """The target that the settings describe."""
         source_database, source = configured(settings.source, database)
-        return cls(database, source_database, source, settings.store if settings.store.enabled else None)
+        store = settings.store if settings.store.enabled else None
+        return cls(database, source_database, source, store, settings.scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ class Inputs:
     limits: pl.DataFrame
     #: `shared_causes.TRACE_PARENTS`
     parents: pl.DataFrame
+    #: the calls that the engine looks at, where others have put them in order; ``metrics`` has no rows then
+    calls: Calls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +185,39 @@ def monitor(
     Raises:
         PggitAnalyticsError: see its hierarchy; the failure is recorded in analysis_runs where the database allows.
     """
-    progress("Reading the timings")
-    inputs = gather(target, parameters)
+    found: Findings | None = None
+    if target.scale.dask_address is None:
+        progress("Reading the timings")
+        inputs = gather(target, parameters)
+    else:
+        from pggit_analytics.scaleout import monitored_in_shares
+
+        inputs, found = monitored_in_shares(target, parameters, progress=progress)
     with inputs.metrics, recorded_failure(target, monitor_run(inputs, flow_run_id)):
-        progress(f"Looking for anomalies in {inputs.metrics.described}")
-        findings = correlate(inputs, parameters, detect(inputs, parameters))
+        if found is None:
+            progress(f"Looking for anomalies in {inputs.metrics.described}")
+            found = correlate(inputs, parameters, detect(inputs, parameters))
         progress("Looking for what changed, and for causes in common")
-        findings = follow(inputs, parameters, findings)
+        findings = follow(inputs, parameters, found)
         progress("Writing the findings")
         applied = apply(target, inputs, parameters, findings, flow_run_id)
     return MonitorResult(inputs.as_of, inputs.metrics.rows, findings, applied)
 
 
-def gather(target: Target, parameters: MonitorParameters) -> Inputs:
-    """Check the parameters against the database and read what the run needs.
+def read_here(target: Target, start: datetime, end: datetime, operations: tuple[str, ...] | None) -> Metrics:
+    """Read the metrics of a run into this process."""
+    return read_metrics(
+        target.source_database, target.source, start=start, end=end, operations=operations, store=target.store
+    )
+
+
+def gather(
+    target: Target,
+    parameters: MonitorParameters,
+    *,
+    read: Callable[[Target, datetime, datetime, tuple[str, ...] | None], Metrics] = read_here,
+) -> Inputs:
+    """Check the parameters against the database and read what the run needs, the metrics by ``read``.
 
     Raises:
         InvalidArgument: an operation is not known.
@@ -209,20 +234,13 @@ def gather(target: Target, parameters: MonitorParameters) -> Inputs:
     limits = extract_limits(target.database)
     parents = extract_trace_parents(target.database, target.source, as_of - WINDOW, as_of)
     # last, as it may leave files that only the caller closes
-    metrics = read_metrics(
-        target.source_database,
-        target.source,
-        start=start,
-        end=as_of,
-        operations=parameters.operations,
-        store=target.store,
-    )
+    metrics = read(target, start, as_of, parameters.operations)
     return Inputs(as_of, now, start, metrics, baselines, operation_types, limits, parents)
 
 
 def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
     """What the detectors say about each operation by itself; pure. Nothing is correlated yet."""
-    metrics, as_of, hours = _watched(inputs, parameters), inputs.as_of, parameters.lookback_hours
+    metrics, as_of, hours = watched(inputs, parameters), inputs.as_of, parameters.lookback_hours
     degradations = detect_performance_degradation(metrics, as_of=as_of, lookback_days=combined_days(hours))
     outliers = detect_anomalies_statistical(metrics, inputs.baselines, as_of=as_of, lookback_hours=hours)
     return Findings(
@@ -236,7 +254,7 @@ def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
     )
 
 
-def _watched(inputs: Inputs, parameters: MonitorParameters) -> pl.DataFrame | pl.LazyFrame:
+def watched(inputs: Inputs, parameters: MonitorParameters) -> pl.DataFrame | pl.LazyFrame:
     """The metrics of the tracked operations, or of those asked for by name."""
     untracked = inputs.operation_types.filter(~pl.col("is_tracked"))["operation_type"].to_list()
     if parameters.operations or not untracked:
@@ -263,10 +281,8 @@ def follow(inputs: Inputs, parameters: MonitorParameters, findings: Findings) ->
     """
     if parameters.operations:
         return findings
-    metrics = within(_watched(inputs, parameters), inputs.as_of)
-    return replace(
-        findings, engine=engine_findings(metrics, inputs.as_of, limits=inputs.limits, parents=inputs.parents)
-    )
+    calls = within(watched(inputs, parameters), inputs.as_of) if inputs.calls is None else inputs.calls
+    return replace(findings, engine=engine_findings(calls, inputs.as_of, limits=inputs.limits, parents=inputs.parents))
 
 
 def within(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime) -> pl.DataFrame | pl.LazyFrame:

@@ -134,11 +134,11 @@ class CallGrid(Calls):
         return np.asarray(padded.reshape(len(of_cells), blocks, per).sum(axis=2))
 
 
-def call_grid(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime, lookback: timedelta) -> CallGrid:
+def call_grid(metrics: pl.DataFrame | pl.LazyFrame | Calls, as_of: datetime, lookback: timedelta) -> CallGrid:
     """The calls of ``[as_of - lookback, as_of]``.
 
     Args:
-        metrics: `frames.METRICS`.
+        metrics: `frames.METRICS`, or just the calls of the window in order.
         as_of: end of the window, with a zone.
         lookback: its length, from an hour to `LONGEST`.
 
@@ -150,7 +150,7 @@ def call_grid(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime, lookback: t
     """
     if not timedelta(hours=1) <= lookback <= LONGEST:
         raise InvalidArgument(f"lookback is {lookback}, expected at least 1 hour and at most {LONGEST.days} days")
-    calls = ordered_calls(between(metrics, as_of - lookback, as_of))
+    calls = metrics if isinstance(metrics, Calls) else ordered_calls(between(metrics, as_of - lookback, as_of))
     end = microseconds(as_of)
     begin = microseconds(as_of - lookback)
     width = next(width for width in _WIDTHS if (end - begin) // width < MOST_CELLS)

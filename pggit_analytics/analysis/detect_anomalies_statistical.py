@@ -10,6 +10,7 @@ import polars as pl
 
 from pggit_analytics.analysis.arguments import Number, check_as_of, check_number, check_whole, lookback
 from pggit_analytics.analysis.moments import Moments, exact_moments
+from pggit_analytics.analysis.rounding import divided
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import INSTANT
 
@@ -54,7 +55,7 @@ def detect_anomalies_statistical(
     window = between(metrics, start, as_of).select("metric_id", "operation_type", "duration_us")
 
     excess = pl.col("n").cast(pl.Int128) * pl.col("duration_us").cast(pl.Int128) - pl.col("sum").cast(pl.Int128)
-    z_score = pl.col("excess").cast(pl.Float64) / pl.col("root")
+    z_score = divided(pl.col("excess"), pl.col("root"))
     limits = _limits(window, threshold)
     outliers = (
         window.join(limits.lazy().select("operation_type", "slow_us", "fast_us"), on="operation_type")
@@ -70,10 +71,10 @@ def detect_anomalies_statistical(
         .select(
             "metric_id",
             "operation_type",
-            (pl.col("duration_us") / 1000.0).alias("duration_ms"),
-            (pl.col("p99_us") / 1000.0).alias("baseline_p99_ms"),
+            divided(pl.col("duration_us"), 1000.0).alias("duration_ms"),
+            divided(pl.col("p99_us"), 1000.0).alias("baseline_p99_ms"),
             "z_score",
-            (100.0 * pl.col("excess").cast(pl.Float64) / pl.col("sum").cast(pl.Float64)).alias("deviation_percent"),
+            divided(100.0 * pl.col("excess").cast(pl.Float64), pl.col("sum")).alias("deviation_percent"),
             pl.when(pl.col("excess").abs() > pl.col("below_4").cast(pl.Int128))
             .then(pl.lit("CRITICAL"))
             .when(pl.col("excess").abs() > pl.col("below_3").cast(pl.Int128))

@@ -9,6 +9,7 @@ import polars as pl
 
 from pggit_analytics.analysis.arguments import Number, check_as_of, check_number, check_whole, lookback
 from pggit_analytics.analysis.engine import session
+from pggit_analytics.analysis.rounding import divided
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import CORRELATIONS, INSTANT
 
@@ -89,12 +90,56 @@ def detect_correlated_degradation(
     Raises:
         InvalidArgument: an argument is outside its range.
     """
+    check_number("correlation_threshold", correlation_threshold, 0, 1, low_excluded=True)
+    sums = minute_sums(metrics, operation_types, as_of=as_of, lookback_hours=lookback_hours)
+    return correlated_minutes(sums, as_of=as_of, correlation_threshold=correlation_threshold)
+
+
+def minute_sums(
+    metrics: pl.DataFrame | pl.LazyFrame, operation_types: pl.DataFrame, *, as_of: datetime, lookback_hours: int = 24
+) -> pl.DataFrame:
+    """What of the metrics the correlation looks at: a row per operation and minute of each that may be looked at.
+
+    What parts of the metrics yield, one below the other, is what the whole yields when no operation is in two parts.
+
+    Args:
+        metrics, operation_types, as_of, lookback_hours: see `detect_correlated_degradation`.
+
+    Returns:
+        operation_type, minute (since 1970), total_us and rows, in no particular order.
+
+    Raises:
+        InvalidArgument: an argument is outside its range.
+    """
     as_of = check_as_of(as_of)
     check_whole("lookback_hours", lookback_hours, 1, 87600)
+    untracked = operation_types.filter(~pl.col("is_tracked")).lazy()
+    return (
+        between(metrics, lookback(as_of, hours=lookback_hours), as_of)
+        .join(untracked, on="operation_type", how="anti")
+        .group_by("operation_type", (pl.col("created_at").dt.epoch("us") // 60_000_000).alias("minute"))
+        .agg(pl.col("duration_us").sum().alias("total_us"), pl.len().cast(pl.Int64).alias("rows"))
+        .collect(engine="streaming")
+    )
+
+
+def correlated_minutes(sums: pl.DataFrame, *, as_of: datetime, correlation_threshold: Number = 0.75) -> pl.DataFrame:
+    """`detect_correlated_degradation` from the sums of its minutes.
+
+    Args:
+        sums: `minute_sums` of all operations.
+        as_of, correlation_threshold: see `detect_correlated_degradation`.
+
+    Returns:
+        `frames.CORRELATIONS`.
+
+    Raises:
+        InvalidArgument: an argument is outside its range.
+    """
+    as_of = check_as_of(as_of)
     threshold = float(check_number("correlation_threshold", correlation_threshold, 0, 1, low_excluded=True))
-    means = _minute_means(between(metrics, lookback(as_of, hours=lookback_hours), as_of), operation_types)
     with session() as connection:
-        connection.register("means", means)
+        connection.register("means", _means_of_busiest(sums))
         pairs: pl.DataFrame = connection.sql(_PEARSON, params={"minimum": MINIMUM_SHARED_MINUTES}).pl()
     one, two, bottleneck = pl.col("operation_type_1"), pl.col("operation_type_2"), pl.col("shared_bottleneck")
     return (
@@ -139,22 +184,13 @@ def rounded(coefficients: pl.Series) -> pl.Series:
     )
 
 
-def _minute_means(window: pl.LazyFrame, operation_types: pl.DataFrame) -> pl.DataFrame:
-    """Mean duration (microseconds) per operation and minute of the operations looked at."""
-    untracked = operation_types.filter(~pl.col("is_tracked")).lazy()
-    minutes = (
-        window.join(untracked, on="operation_type", how="anti")
-        .group_by("operation_type", (pl.col("created_at").dt.epoch("us") // 60_000_000).alias("minute"))
-        .agg(
-            (pl.col("duration_us").sum().cast(pl.Float64) / pl.len().cast(pl.Float64)).alias("mean"),
-            pl.len().cast(pl.Int64).alias("rows"),
-        )
-        .collect(engine="streaming")
-    )
+def _means_of_busiest(sums: pl.DataFrame) -> pl.DataFrame:
+    """Mean duration (microseconds) per operation and minute of the operations with the most rows."""
     busiest = (
-        minutes.group_by("operation_type")
+        sums.group_by("operation_type")
         .agg(pl.col("rows").sum())
         .sort(-pl.col("rows"), pl.col("operation_type"))
         .head(MAXIMUM_OPERATIONS)
     )
-    return minutes.join(busiest, on="operation_type", how="semi").select("operation_type", "minute", "mean")
+    mean = divided(pl.col("total_us"), pl.col("rows"))
+    return sums.join(busiest, on="operation_type", how="semi").select("operation_type", "minute", mean.alias("mean"))

@@ -8,6 +8,7 @@ import polars as pl
 
 from pggit_analytics.analysis.arguments import Number, check_as_of, check_number, check_whole, lookback
 from pggit_analytics.analysis.percentiles import percentiles_of_groups
+from pggit_analytics.analysis.rounding import divided
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import DEGRADATIONS, INSTANT
 
@@ -53,7 +54,7 @@ def detect_performance_degradation(
     in_memory = isinstance(metrics, pl.DataFrame)
 
     halves = _p99_of_halves(window, middle, in_memory=in_memory)
-    degradation = 100.0 * (pl.col("p99_new") - pl.col("p99_old")) / pl.col("p99_old")
+    degradation = divided(100.0 * (pl.col("p99_new") - pl.col("p99_old")), pl.col("p99_old"))
     degraded = (
         halves.filter((pl.col("n_old") >= MINIMUM_ROWS) & (pl.col("n_new") >= MINIMUM_ROWS) & (pl.col("p99_old") > 0))
         .with_columns(degradation.alias("degradation_percent"))
@@ -69,8 +70,8 @@ def detect_performance_degradation(
             "operation_type",
             pl.lit(start.date()).alias("period_start"),
             pl.lit(as_of.date()).alias("period_end"),
-            (pl.col("p99_old") / 1000.0).alias("p99_old_ms"),
-            (pl.col("p99_new") / 1000.0).alias("p99_new_ms"),
+            divided(pl.col("p99_old"), 1000.0).alias("p99_old_ms"),
+            divided(pl.col("p99_new"), 1000.0).alias("p99_new_ms"),
             "degradation_percent",
             pl.when(change > 0.05 * pl.col("p99_old"))
             .then(pl.lit("DEGRADING"))
@@ -113,7 +114,7 @@ def _trends(window: pl.LazyFrame, degraded: pl.DataFrame, *, in_memory: bool) ->
     Sums are taken in date order, as the SQL function takes them, so that both get the same last digit.
     """
     day, p99 = pl.col("day"), pl.col("p99")
-    d_day, d_p99 = pl.col("d_day"), pl.col("d_p99")
+    d_day, d_p99, days = pl.col("d_day"), pl.col("d_p99"), pl.len().over("operation_type")
     dated = window.join(degraded.lazy().select("operation_type"), on="operation_type", how="semi").with_columns(
         pl.col("created_at").dt.date().alias("utc_date")
     )
@@ -123,8 +124,8 @@ def _trends(window: pl.LazyFrame, degraded: pl.DataFrame, *, in_memory: bool) ->
         .with_columns((pl.col("utc_date") - date(2000, 1, 1)).dt.total_days().cast(pl.Float64).alias("day"))
     )
     centred = daily.with_columns(
-        (day - _sum_in_order(day).over("operation_type") / pl.len().over("operation_type")).alias("d_day"),
-        (p99 - _sum_in_order(p99).over("operation_type") / pl.len().over("operation_type")).alias("d_p99"),
+        (day - divided(_sum_in_order(day).over("operation_type"), days)).alias("d_day"),
+        (p99 - divided(_sum_in_order(p99).over("operation_type"), days)).alias("d_p99"),
     )
     fit = centred.group_by("operation_type").agg(
         _sum_in_order(d_day * d_p99).alias("sxy"),
@@ -132,8 +133,8 @@ def _trends(window: pl.LazyFrame, degraded: pl.DataFrame, *, in_memory: bool) ->
         _sum_in_order(d_p99 * d_p99).alias("syy"),
         ((pl.len() >= MINIMUM_DATES) & (p99.min() < p99.max())).alias("has_trend"),
     )
-    slope = pl.col("sxy") / pl.col("sxx")
-    r_squared = pl.min_horizontal(pl.col("sxy") * pl.col("sxy") / (pl.col("sxx") * pl.col("syy")), 1.0)
+    slope = divided(pl.col("sxy"), pl.col("sxx"))
+    r_squared = pl.min_horizontal(divided(pl.col("sxy") * pl.col("sxy"), pl.col("sxx") * pl.col("syy")), 1.0)
     return fit.select(
         "operation_type",
         pl.when("has_trend").then(slope).otherwise(0.0).alias("slope"),

@@ -7,6 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from pggit_analytics.analysis.arguments import check_as_of, check_whole, lookback
+from pggit_analytics.analysis.rounding import divided
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import INSTANT
 
@@ -50,9 +51,9 @@ def detect_threshold_exceeded(
         .select(
             "operation_type",
             "metric_id",
-            (pl.col("duration_us") / 1000.0).alias("duration_ms"),
-            (pl.col("p99_us") / 1000.0).alias("baseline_p99_ms"),
-            (pl.col("p99_us") * pl.col("alert_threshold_multiplier") / 1000.0).alias("threshold_ms"),
+            divided(pl.col("duration_us"), 1000.0).alias("duration_ms"),
+            divided(pl.col("p99_us"), 1000.0).alias("baseline_p99_ms"),
+            divided(pl.col("p99_us") * pl.col("alert_threshold_multiplier"), 1000.0).alias("threshold_ms"),
             "exceeded_count",
             pl.when((duration >= 2 * threshold) | pl.col("operation_type").str.starts_with("rollback_"))
             .then(pl.lit("CRITICAL"))

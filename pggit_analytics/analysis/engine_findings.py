@@ -39,7 +39,7 @@ class EngineFindings:
 
 
 def engine_findings(
-    metrics: pl.DataFrame | pl.LazyFrame,
+    metrics: pl.DataFrame | pl.LazyFrame | Calls,
     as_of: datetime,
     *,
     lookback: timedelta = LOOKBACK,
@@ -51,7 +51,7 @@ def engine_findings(
     """What the detectors find in ``[as_of - lookback, as_of]``.
 
     Args:
-        metrics: `frames.METRICS`.
+        metrics: `frames.METRICS`, or just the calls of the window in order.
         as_of: end of the window, with a time zone.
         lookback: length of the window; a season is seen from two days on.
         limits: `breach_forecast.LIMITS`, the limits that must not be exceeded; None = none, and so no forecast.

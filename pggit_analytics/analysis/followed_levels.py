@@ -32,6 +32,7 @@ from pggit_analytics.analysis.call_grid import (
 )
 from pggit_analytics.analysis.expected_levels import HALF_DAY, medians, running_median, season
 from pggit_analytics.analysis.level_models import Model, level_models, single_change
+from pggit_analytics.analysis.ordered_calls import Calls
 from pggit_analytics.analysis.partition import optimal_partitions, piece_means
 from pggit_analytics.frames import INSTANT, FrameSchema
 
@@ -103,7 +104,7 @@ class Levels:
 
 
 def operation_levels(
-    metrics: pl.DataFrame | pl.LazyFrame,
+    metrics: pl.DataFrame | pl.LazyFrame | Calls,
     as_of: datetime,
     *,
     lookback: timedelta = timedelta(days=7),
@@ -113,7 +114,7 @@ def operation_levels(
     """The levels of ``[as_of - lookback, as_of]``.
 
     Args:
-        metrics: `frames.METRICS`.
+        metrics: `frames.METRICS`, or just the calls of the window in order.
         as_of: end of the window, with a zone.
         lookback: length of the window; two days or more for a season to be seen.
         incidents: `KNOWN_INCIDENTS`, which are neither learnt from nor count for lasting levels.

@@ -11,6 +11,7 @@ import polars as pl
 from pggit_analytics.analysis.arguments import check_as_of, check_flag, check_whole, lookback
 from pggit_analytics.analysis.moments import exact_moments
 from pggit_analytics.analysis.percentiles import percentiles_of_groups, rounded_half_up
+from pggit_analytics.analysis.rounding import divided
 from pggit_analytics.analysis.windows import between
 from pggit_analytics.frames import BASELINE_RECALCULATIONS
 
@@ -85,8 +86,8 @@ def recalculate_all_baselines_rolling(
     )
     samples = pl.format("{} samples, at least {} needed", "sample_count", pl.lit(min_samples))
     return rows.with_columns(
-        (old / 1000.0).alias("p99_old_ms"),
-        pl.when(is_computed).then(new / 1000.0).alias("p99_new_ms"),
+        divided(old, 1000.0).alias("p99_old_ms"),
+        pl.when(is_computed).then(divided(new, 1000.0)).alias("p99_new_ms"),
         pl.when(is_computed & (old != 0)).then(change).alias("percent_change"),
         *(pl.when(is_computed).then(pl.col(name)).alias(name) for name in _STATISTICS),
         pl.when(~is_computed)

@@ -35,6 +35,22 @@ def milliseconds(duration_us: pl.Expr) -> pl.Expr:
     return _shifted(duration_us, 1000, 3)
 
 
+def divided(numerator: pl.Expr, denominator: pl.Expr | float) -> pl.Expr:
+    """The nearest Float64 to the quotient, whatever other rows there are; NULL stays NULL.
+
+    A divisor that is one value for all rows, by itself or because there is one row to join, Polars turns into a factor,
+    its reciprocal, and the product may be off in the last bit. By a column that differs, as far as Polars can tell,
+    it divides.
+
+    Args:
+        numerator: finite numbers.
+        denominator: a column, or a number.
+    """
+    numbers = numerator.cast(pl.Float64)
+    divisor = denominator.cast(pl.Float64) if isinstance(denominator, pl.Expr) else denominator
+    return numbers / (numbers * 0.0 + divisor)
+
+
 def _shifted(whole: pl.Expr, scale: int, decimals: int) -> pl.Expr:
     # Polars multiplies by the reciprocal, which may be off in the last bit; round finds the nearest number again.
     return (whole.cast(pl.Float64) / float(scale)).round(decimals)

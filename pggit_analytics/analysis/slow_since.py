@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from pggit_analytics.analysis.percentiles import percentiles_of_groups
+from pggit_analytics.analysis.rounding import divided
 from pggit_analytics.frames import SLOW_SINCE
 
 #: width of the time buckets, which bounds how exactly an onset is told
@@ -29,7 +30,8 @@ def slow_since(metrics: pl.DataFrame | pl.LazyFrame, degradations: pl.DataFrame)
         no split into a lower before and a higher after.
     """
     level, seen, buckets = pl.col("level"), pl.col("seen"), pl.col("buckets")
-    before, after = pl.col("sum_before") / seen, (pl.col("sum_all") - pl.col("sum_before")) / (buckets - seen)
+    before = divided(pl.col("sum_before"), seen)
+    after = divided(pl.col("sum_all") - pl.col("sum_before"), buckets - seen)
     rows = (
         metrics.lazy()
         .join(degradations.lazy().select("operation_type"), on="operation_type", how="semi")
@@ -47,7 +49,7 @@ def slow_since(metrics: pl.DataFrame | pl.LazyFrame, degradations: pl.DataFrame)
             pl.len().over("operation_type").cast(pl.Float64).alias("buckets"),
         )
         .filter((seen >= MINIMUM_BUCKETS) & (buckets - seen >= MINIMUM_BUCKETS) & (after > before))
-        .with_columns((seen * (buckets - seen) / buckets * (after - before) ** 2).alias("gain"))
+        .with_columns((divided(seen * (buckets - seen), buckets) * (after - before) ** 2).alias("gain"))
         .sort("operation_type", -pl.col("gain"), "bucket")
         .group_by("operation_type", maintain_order=True)
         .agg(pl.col("bucket").first().alias("slow_since"))

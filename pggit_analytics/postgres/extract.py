@@ -28,6 +28,7 @@ from pggit_analytics.errors import DatabaseError, InvalidArgument, InvalidData
 from pggit_analytics.frames import ACTIVE_BASELINES, BASELINES, METRICS, OPERATION_TYPES, FrameSchema
 from pggit_analytics.postgres.connection import Database, connectorx_url
 from pggit_analytics.postgres.packed import packed_statements, unpacked
+from pggit_analytics.postgres.snapshots import begin_reading, exported
 from pggit_analytics.postgres.sources import NATIVE, Source, check_columns, subquery
 
 _log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def extract_metrics(
     operations: Sequence[str] | None = None,
     slice_rows: int = 12_000_000,
     progress: Callable[[int, int], None] | None = None,
+    snapshot: str | None = None,
 ) -> Metrics:
     """Read the metrics with start <= created_at <= end, of ``operations`` or (None) of all.
 
@@ -95,6 +97,7 @@ def extract_metrics(
     with the slices read and their total.
 
     Durations are rounded to whole microseconds. Rows whose created_at is NULL lie in no range and are not read.
+    ``snapshot`` is the state to read, held by another connection (`snapshots`); None = the present one.
 
     Raises:
         InvalidArgument: a bound without a time zone, start after end, no operations, slice_rows < 1.
@@ -106,10 +109,7 @@ def extract_metrics(
     check_arguments(start, end, operations, slice_rows)
     start, end = start.astimezone(UTC), end.astimezone(UTC)  # arithmetic in another zone would follow its clock
     with database.connect(own_path=False) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        # This connection only holds the snapshot while connectorx reads.
-        connection.execute("SET LOCAL idle_in_transaction_session_timeout TO 0")
+        begin_reading(connection, database, snapshot)
         check_columns(connection, database, source)
         expected = expected_rows(connection, selection(source, start, end, operations))
         bounds = slices(start, end, -(-expected // slice_rows))
@@ -187,8 +187,7 @@ class Reader:
         self._place = database.place
         self._source = source
         self._schema = database.schema
-        row = connection.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
-        snapshot = sql.Literal(row[0] if row else None).as_string(None)
+        snapshot = sql.Literal(exported(connection)).as_string(None)
         self._begin = [
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             f"SET TRANSACTION SNAPSHOT {snapshot}",

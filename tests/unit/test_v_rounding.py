@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pggit_analytics.analysis.rounding import milliseconds, rounded_quotient, tenths_of_milliseconds
+from pggit_analytics.analysis.rounding import divided, milliseconds, rounded_quotient, tenths_of_milliseconds
 
 SETTINGS = settings(max_examples=200, deadline=None, database=None)
 
@@ -47,3 +47,14 @@ def test_milliseconds_are_the_float_nearest_to_the_decimal_number(duration_us: i
 def test_tenths_of_milliseconds_round_halves_up(duration_us: int) -> None:
     nearest = Decimal(duration_us).scaleb(-3).quantize(Decimal("0.1"), ROUND_HALF_UP)
     assert evaluated(tenths_of_milliseconds(pl.col("d")), d=duration_us) == float(nearest)
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 2**53), st.floats(-1e15, 1e15)), min_size=1, max_size=5), st.integers(1, 10**6)
+)
+def test_a_quotient_is_divided_however_the_divisor_comes(values: list[float], by: int) -> None:
+    frame = pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64, strict=False), "key": 0})
+    joined = frame.join(pl.DataFrame({"key": 0, "by": by}), on="key")
+    expected = [value / by for value in values]
+    assert frame.select(divided(pl.col("x"), float(by)))["x"].to_list() == expected
+    assert joined.select(divided(pl.col("x"), pl.col("by")))["x"].to_list() == expected
