@@ -19,7 +19,7 @@ def local_store(settings: Settings) -> Answer:
     store = settings.store
     if not store.enabled:
         return Answer("ok", "switched off: every run reads its whole window")
-    directory = store.directory.expanduser()
+    directory = store.directory
     try:
         state = directory.stat()
     except FileNotFoundError:

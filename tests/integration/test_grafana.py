@@ -239,13 +239,18 @@ def test_what_is_formatted_is_there(reader: Database, week: Range, board: str, p
         assert override["matcher"]["options"] in ({*names} if panel["type"] == "table" else SERIES)
 
 
+@pytest.fixture(scope="module")
+def reader_of_nothing(shared_database: Database) -> Iterator[Database]:
+    with logged_in(shared_database, "pggit_reader") as database:
+        yield database
+
+
 @EACH_PANEL
 def test_an_empty_database_and_an_operation_without_timings_give_no_error(
-    database: Database, week: Range, board: str, panel: Panel
+    reader_of_nothing: Database, week: Range, board: str, panel: Panel
 ) -> None:
     nobody = Range(week.start, week.end, "1m", operation="o'clock")
-    with logged_in(database, "pggit_reader") as reader:
-        check_columns(panel, ask(reader, nobody.expand(query_of(panel))))
+    check_columns(panel, ask(reader_of_nothing, nobody.expand(query_of(panel))))
 
 
 @pytest.mark.parametrize("interval", ["1s", "30s", "1m", "5m", "2h", "1d", "7d"])

@@ -419,7 +419,11 @@ def test_a_monitoring_run_of_the_pipeline_writes_findings_alerts_and_messages(ow
     assert result.written.alerts_withheld_because is None
     with own.connect() as connection:
         opened = connection.execute(
-            "SELECT alert_type, operation_type FROM performance_alerts WHERE operation_type <> 'merge' ORDER BY 1, 2"
+            "SELECT alert_type, operation_type FROM performance_alerts "
+            "WHERE operation_type <> 'merge' AND alert_source = 'plan' ORDER BY 1, 2"
+        ).fetchall()
+        incidents = connection.execute(
+            "SELECT alert_type, count(*) FROM performance_alerts WHERE alert_source = 'incidents' GROUP BY 1"
         ).fetchall()
         runs = connection.execute("SELECT flow, status FROM analysis_runs ORDER BY run_id").fetchall()
         messages = connection.execute("SELECT count(*) FROM alert_notification_queue WHERE dedup_key <> 'first'")
@@ -431,6 +435,8 @@ def test_a_monitoring_run_of_the_pipeline_writes_findings_alerts_and_messages(ow
         ("DEGRADATION", "commit"),
         ("THRESHOLD_EXCEEDED", "get_history"),
     ]
+    # the two that slow down together, and the very slow call
+    assert incidents == [("INCIDENT", 2)]
     assert result.written.messages_queued == len(opened)
     assert runs == [("recalculate_baselines", "SUCCESS"), ("monitor_performance", "SUCCESS")]
 
