@@ -150,6 +150,7 @@ class _Run:
         if known is not None and known.since <= since:
             since = known.since
         elif not self._is_worth_it(connection, anew=known is None):
+            _log.info("reading without the store: it would have to hold more than what is asked for")
             return None
         update = _Update(self, store, connection, now, since)
         contents = update.of_nothing() if known is None else update.of(known)

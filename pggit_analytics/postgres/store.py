@@ -175,8 +175,10 @@ class Store:
         """Write `frames.METRICS` into files, one for each day; they count once a manifest names them."""
         if rows.is_empty():
             return []
-        day = pl.col("created_at").dt.epoch("us") // (24 * HOUR_US)
-        parts = rows.with_columns(day.alias("day")).partition_by("day", as_dict=True, include_key=False)
+        days = rows.select((_hour() // 24).alias("day"))["day"]
+        if days.min() == days.max():
+            return [self._written(int(days[0]), rows.lazy())]
+        parts = rows.with_columns(days).partition_by("day", as_dict=True, include_key=False)
         return [self._written(int(key[0]), part.lazy()) for key, part in parts.items()]
 
     def without(self, segments: Sequence[Segment], hours: Iterable[int]) -> list[Segment]:
@@ -260,7 +262,7 @@ class Store:
         with file.open("rb+") as stream:
             os.fsync(stream.fileno())
             digest = file_digest(stream, "sha256").hexdigest()
-        counts = _scan([file]).group_by(_hour().alias("hour")).len().collect()
+        counts = _scan([file]).group_by(_hour().alias("hour")).len().collect(engine="streaming")
         return Segment(file.name, day, file.stat().st_size, digest, dict(counts.sort("hour").iter_rows()))
 
     def _new_file(self, suffix: str) -> Path:

@@ -469,8 +469,6 @@ database, store = Database(sys.argv[1]), StoreSettings(directory=Path(sys.argv[2
 start, end = map(datetime.fromisoformat, sys.argv[3:5])
 print("reading", flush=True)
 read_metrics(database, native("pggit"), start=start, end=end, store=store, slice_rows=50)
-print("read", flush=True)
-sys.stdin.read()
 """
 
 
@@ -480,9 +478,7 @@ def test_a_run_that_is_killed_leaves_nothing_that_counts(
 ) -> None:
     fill(database, 700)
     arguments = [database.conninfo, str(store.directory), str(NOON - 7 * DAY), str(NOON)]
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"reading\n"
         while len(files(store)) < files_seen and child.poll() is None:
