@@ -81,8 +81,8 @@ TRIALS = WEEKS_OF_TRIALS * RISING
 #: share that must be found
 RECALL = 0.9
 
-#: numbers of rows and rounds of the measurement of costs
-ROWS, ROUNDS = (1_000_000, 10_000_000), 5
+#: numbers of rows whose costs are measured
+ROWS = (1_000_000, 10_000_000)
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
             arguments.weeks, arguments.first_seed, arguments.preset or list(NAMES), arguments.keep
         ),
         "smallest": smallest,
-        "cost": lambda: "\n".join(cost(rows) for rows in arguments.rows or ROWS),
+        "cost": lambda: "\n".join(cost(rows, arguments.rounds) for rows in arguments.rows or ROWS),
         "series": lambda: series(arguments.series),
     }
     for part in arguments.part or [name for name in PARTS if name != "series" or arguments.series]:
@@ -108,10 +108,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--preset", action="append", choices=list(NAMES), help="only this one; repeatable")
     parser.add_argument("--keep", type=Path, help="folder for what was found in each week, to go on from later")
     parser.add_argument("--rows", action="append", type=int, help="for the cost; repeatable [1000000 and 10000000]")
+    parser.add_argument("--rounds", type=int, default=5, help="for the cost [5]")
     parser.add_argument("--series", type=Path, help="folder of labelled series: windows.json and CSV files")
     arguments = parser.parse_args()
     if arguments.weeks < 1:
         parser.error(f"--weeks is {arguments.weeks}, expected at least 1")
+    if arguments.rounds < 1:
+        parser.error(f"--rounds is {arguments.rounds}, expected at least 1")
     if "series" in (arguments.part or []) and arguments.series is None:
         parser.error("--part series needs --series with the folder")
     return arguments
@@ -272,12 +275,12 @@ class _Cost:
     peak_mib: float
 
 
-def cost(rows: int) -> str:
+def cost(rows: int, rounds: int) -> str:
     """Least times and medians of the rounds, and the ratios of every contender's least times to the plan's."""
     measured: dict[str, list[_Cost]] = {name: [] for name in CONTENDERS}
     with tempfile.TemporaryDirectory() as directory:
         as_of = _prepare(Path(directory), rows)
-        for place in range(ROUNDS):
+        for place in range(rounds):
             for name in CONTENDERS:
                 say(f"{rows:,} rows, round {place + 1}: {name}")
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
@@ -294,7 +297,7 @@ def cost(rows: int) -> str:
         for name, runs in measured.items()
     ]
     head = ["", "least, s", "CPU, least, s", "median, s", "x plan", "x plan, CPU", "peak memory, MiB"]
-    return f"{rows:,} rows of one week, {ROUNDS} rounds\n\n{table(head, lines)}"
+    return f"{rows:,} rows of one week, {rounds} rounds\n\n{table(head, lines)}"
 
 
 def _prepare(directory: Path, rows: int) -> datetime:
