@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pggit_analytics.analysis.call_grid import HOUR, MINUTE, CallGrid, Flags, Floats, Runs
+from pggit_analytics.analysis.call_grid import HOUR, MINUTE, CallGrid, Flags, Floats
 from pggit_analytics.analysis.expected_levels import medians, running_median
 
 #: width of a cell
@@ -84,13 +84,12 @@ def shared_levels(grid: CallGrid, spread: Floats) -> SharedLevels:
     path = own_paths(grid)
     count, total, squares = np.zeros_like(path), np.zeros_like(path), np.zeros_like(path)
     for place in range(len(path)):
-        calls = grid.calls_of(place)
-        runs = Runs.of(grid.at[calls], grid.start, CELL)
-        bound = CLIP * spread[place]
-        distance = np.clip(grid.log_us[calls] - runs.at_calls(path[place]), -bound, bound)
-        count[place, runs.cell] = runs.count
-        total[place, runs.cell] = runs.sums(distance)
-        squares[place, runs.cell] = runs.sums(distance * distance)
+        calls, bound = grid.calls_of(place), CLIP * spread[place]
+        cell = (grid.at[calls] - grid.start) // CELL
+        distance = np.clip(grid.log_us[calls] - path[place, cell], -bound, bound)
+        count[place] = np.bincount(cell, minlength=path.shape[1])
+        total[place] = np.bincount(cell, distance, minlength=path.shape[1])
+        squares[place] = np.bincount(cell, distance * distance, minlength=path.shape[1])
     variance = _within_variance(count, total, squares, spread)
     return SharedLevels(grid.operations, grid.start, count, total, variance, path)
 
@@ -113,10 +112,11 @@ def own_paths(grid: CallGrid) -> Floats:
     It is the median of all hours for operations with calls in few hours.
     """
     hours, shape = int((grid.end - grid.start) // HOUR) + 1, len(grid.operations)
-    total = np.zeros((shape, grid.cells))
+    count, total = grid.block_sums(grid.counts(), grid.cells_in(1.0)), np.zeros((shape, hours))
     for place, runs in enumerate(grid.runs):
-        total[place, runs.cell] = runs.sums(grid.log_us[grid.calls_of(place)])
-    count, total = (grid.block_sums(values, grid.cells_in(1.0)) for values in (grid.counts(), total))
+        # call by call, not cell by cell: onsets that fit equally well are told apart by the last bit of these sums
+        hour = np.repeat(runs.cell // grid.cells_in(1.0), runs.count)
+        total[place] = np.bincount(hour, grid.log_us[grid.calls_of(place)], minlength=hours)
     mean = np.divide(total, count, out=np.full((shape, hours), np.nan), where=count > 0)
     hourly = _filled(running_median(mean, HALF_HOURS, LEAST_HOURS), np.nan_to_num(medians(mean)))
     cells = int((grid.end - grid.start) // CELL) + 1
