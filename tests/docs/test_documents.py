@@ -46,6 +46,7 @@ OTHER_DOCUMENTS = (
     "docs/scheduling.md",
     "docs/store.md",
     "docs/prefect.md",
+    "docs/scaling.md",
     "docs/differences_from_the_plan.md",
     "docs/index.md",
     "docs/python_api.md",

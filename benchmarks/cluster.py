@@ -1,0 +1,79 @@
+"""Two Dask workers beside one: the part of a run that is done in shares, and the whole run.
+
+Both clusters stand on this machine, and runs alternate between them; the least time of each counts. A single worker
+already keeps more than one core busy, since the server works for it on two connections: on few cores the ratio stays
+low.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from data import AS_OF, DEFAULT_DIRECTORY, SIZES, prepare, say, server
+from pggit_analytics.config import ScaleSettings
+from pggit_analytics.pipeline import MonitorParameters, Target, monitor
+from pggit_analytics.postgres.sources import native
+from pggit_analytics.scaleout import monitored_in_shares
+
+
+@contextmanager
+def cluster(workers: int) -> Iterator[str]:
+    """The address of a scheduler with so many workers of one thread, each a process."""
+    import distributed
+
+    with distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as found:  # type: ignore[no-untyped-call]
+        yield str(found.scheduler_address)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=sorted(SIZES), default="1M")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--shares", type=int, default=8)
+    parser.add_argument("--directory", type=Path, default=DEFAULT_DIRECTORY)
+    options = parser.parse_args()
+    parameters = MonitorParameters(as_of=AS_OF)
+    with server(options.directory) as url, ExitStack() as stack:
+        database = prepare(url, SIZES[options.size])
+        # workers inherit it
+        os.environ["PGGIT_DATABASE_URL"] = database.conninfo
+        plain = Target(database, database, native(database.schema))
+        targets = {
+            count: Target(
+                database,
+                database,
+                native(database.schema),
+                scale=ScaleSettings(dask_address=stack.enter_context(cluster(count)), shares=options.shares),
+            )
+            for count in (1, 2)
+        }
+        best: dict[tuple[str, str], float] = {}
+        for number in range(options.runs):
+            say(f"run {number + 1} of {options.runs}")
+            for count, target in targets.items():
+                best_of(best, ("in shares", str(count)), lambda target=target: monitored_in_shares(target, parameters))
+                best_of(best, ("whole run", str(count)), lambda target=target: monitor(target, parameters))
+            best_of(best, ("whole run", "none"), lambda: monitor(plain, parameters))
+    print(
+        f"{SIZES[options.size].description}; {options.shares} shares, {os.cpu_count()} cores, least of {options.runs}\n"
+    )
+    print("| part | workers | s | times as fast as 1 worker |\n| --- | ---: | ---: | ---: |")
+    for (part, workers), seconds in sorted(best.items()):
+        print(f"| {part} | {workers} | {seconds:.2f} | {best[part, '1'] / seconds:.2f} |")
+
+
+def best_of(best: dict[tuple[str, str], float], name: tuple[str, str], work: Callable[[], object]) -> None:
+    """Keep the least time of the work."""
+    started = perf_counter()
+    work()
+    best[name] = min(best.get(name, float("inf")), perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
