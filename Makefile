@@ -30,10 +30,10 @@ check: $(VENV)/installed
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# Writes the table of the README and docs/benchmarks.md. BENCH_ROWS=10000000 for ten million timings.
+BENCH_ROWS ?= 1000000
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/in_database.py
-	$(BIN)/python benchmarks/pipeline.py
-	$(BIN)/python benchmarks/delivery.py
+	$(BIN)/python benchmarks/run.py --rows $(BENCH_ROWS)
 
 # Writes docs/acceptance.md. Where Debian's packages can be had, with a server that has pg_cron; it goes again.
 acceptance: $(VENV)/installed

@@ -10,14 +10,15 @@ Needs Debian's chromium and chromium-driver (`tests/browser.sh install`) for the
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 
 import polars as pl
+from figures import Line, told
 from selenium import webdriver
 
 from data import AS_OF, DEFAULT_DIRECTORY, SIZES, operation_names, prepare, say, server
@@ -160,7 +161,18 @@ def main() -> None:
         ]
     if chromium:
         chromium.quit()
-    print(json.dumps([asdict(one) for one in found], indent=2) if options.as_json else "\n".join(table(found)))
+    details = "\n".join(table(found))
+    print(told(lines(found), details, pages=[asdict(one) for one in found]) if options.as_json else details)
+
+
+def lines(found: Sequence[Measured]) -> Iterator[Line]:
+    """For the table of the README: the page with most charts."""
+    largest = max(found, key=lambda one: one.page_bytes)
+    rows, size = SIZES["1M"].rows, f"{largest.page_bytes / 1e6:.2f} MB, {largest.charts} charts"
+    yield Line("size of the report", rows, size, aim="<= 3 MB", met=largest.page_bytes <= MOST_BYTES)
+    if largest.browser_s is not None:
+        opened = f"{largest.browser_s:.2f} s"
+        yield Line("opening the report in a browser", rows, opened, aim="< 2 s", met=largest.browser_s < MOST_SECONDS)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +25,7 @@ from typing import Literal
 
 import duckdb
 import polars as pl
+from figures import Line, table, told
 
 from data import AS_OF, DEFAULT_DIRECTORY, SIZES, prepare, say, server
 from pggit_analytics.config import StoreSettings
@@ -49,9 +50,14 @@ def main() -> None:
     size = SIZES[arguments.size]
     with server(arguments.directory) as url, tempfile.TemporaryDirectory() as directory:
         database = prepare(url, size)
+        if arguments.json:
+            cases = incremental(database, size.rows, arguments.rounds, Path(directory) / "incremental")
+            print(told(lines(cases, size.rows), incremental_table(cases)))
+            return
         memory(database, Path(directory) / "memory")
         formats(database, Path(directory))
-        incremental(database, size.rows, arguments.rounds, Path(directory) / "incremental")
+        cases = incremental(database, size.rows, arguments.rounds, Path(directory) / "incremental")
+        print(f"\n{incremental_table(cases)}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--directory", type=Path, default=DEFAULT_DIRECTORY, help="where the databases live")
     parser.add_argument("--size", choices=SIZES, default="10M")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="one object, of the incremental readings alone")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -71,10 +78,19 @@ def _read(database: Database, store: StoreSettings | None) -> tuple[float, int]:
         return perf_counter() - start, metrics.rows if metrics.moved is None else metrics.moved
 
 
-def incremental(database: Database, rows: int, rounds: int, directory: Path) -> None:
-    """Print the table of full and incremental readings. The rows added go again."""
+#: what is read -> seconds and rows moved of each round
+Cases = dict[str, list[tuple[float, int]]]
+
+WHOLE, FEW_NEW = "everything, no store", "1 % new, of the last hour"
+
+#: what reading 1 % may take of the time of reading everything
+TARGET = 0.1
+
+
+def incremental(database: Database, rows: int, rounds: int, directory: Path) -> Cases:
+    """Full and incremental readings. The rows added go again."""
     store = StoreSettings(directory=directory)
-    cases: dict[str, list[tuple[float, int]]] = {}
+    cases: Cases = {}
     with database.connect() as connection:
         highest = connection.execute("SELECT max(metric_id) FROM performance_metrics").fetchone()
     assert highest is not None, "an aggregate returns one row"
@@ -82,9 +98,9 @@ def incremental(database: Database, rows: int, rounds: int, directory: Path) -> 
     try:
         for number in range(rounds):
             say(f"Round {number + 1}")
-            cases.setdefault("everything, no store", []).append(_read(database, None))
+            cases.setdefault(WHOLE, []).append(_read(database, None))
             cases.setdefault("nothing new", []).append(_read(database, store))
-            for name, span in (("1 % new, of the last hour", timedelta(hours=1)), ("1 % new, of any age", WEEK)):
+            for name, span in ((FEW_NEW, timedelta(hours=1)), ("1 % new, of any age", WEEK)):
                 with database.connect() as connection:
                     connection.execute(_NEW.encode(), {"as_of": AS_OF, "span": span, "rows": rows // 100})
                 cases.setdefault(name, []).append(_read(database, store))
@@ -92,11 +108,27 @@ def incremental(database: Database, rows: int, rounds: int, directory: Path) -> 
         with database.connect(autocommit=True) as connection:
             connection.execute("DELETE FROM performance_metrics WHERE metric_id > %s", highest)
             connection.execute("VACUUM performance_metrics")
-    whole = min(seconds for seconds, _ in cases["everything, no store"])
-    print("\n| reading | rows moved | least s | ratio |\n| --- | ---: | ---: | ---: |")
-    for name, runs in cases.items():
-        seconds, moved = min(runs)
-        print(f"| {name} | {moved:,} | {seconds:.2f} | {seconds / whole:.3f} |")
+    return cases
+
+
+def lines(cases: Cases, rows: int) -> Iterator[Line]:
+    """For the table of the README."""
+    (whole, _), (few, moved) = min(cases[WHOLE]), min(cases[FEW_NEW])
+    ratio = few / whole
+    measured = f"{few:.2f} s, {moved:,} rows moved"
+    yield Line(
+        "reading with a store, 1 % new", rows, measured, f"{ratio:.3f} x reading all", f"<= {TARGET}", ratio <= TARGET
+    )
+
+
+def incremental_table(cases: Cases) -> str:
+    """The table of full and incremental readings."""
+    whole = min(seconds for seconds, _ in cases[WHOLE])
+    least = {name: min(runs) for name, runs in cases.items()}
+    return table(
+        ["reading", "rows moved", "least s", "ratio"],
+        [[name, f"{moved:,}", f"{seconds:.2f}", f"{seconds / whole:.3f}"] for name, (seconds, moved) in least.items()],
+    )
 
 
 def formats(database: Database, directory: Path) -> None:
