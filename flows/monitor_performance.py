@@ -163,11 +163,11 @@ def incidents(summary: Summary) -> list[dict[str, Any]]:
             "operation": one.operation_type,
             "severity": one.severity,
             "what": one.what,
-            "p50 before": milliseconds(one.p50_before_ms),
-            "p50 now": milliseconds(one.p50_now_ms),
             "change": times(one.size_ratio),
             "since (UTC)": _minute(one.onset),
             "until": _minute(one.ended_at) or one.state,
+            "p50 before": milliseconds(one.p50_before_ms),
+            "p50 now": milliseconds(one.p50_now_ms),
             "lost an hour": milliseconds(one.lost_ms_per_hour),
             "together with": ", ".join(one.others),
         }
