@@ -28,6 +28,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import polars as pl
@@ -61,6 +62,7 @@ PARTS = ("accuracy", "smallest", "cost", "series")
 #: the presets whose pages are counted
 PAGED = ("full", "clean", "surge", "other_clean")
 Frames = dict[str, pl.DataFrame | pl.LazyFrame]
+Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
 ENGINES: dict[str, Engine] = {"engine": incident_engine, "plan": plan_engine}
 
 AS_OF = datetime(2026, 6, 17, 12, tzinfo=UTC)
@@ -279,12 +281,12 @@ def cost(rows: int, rounds: int) -> str:
     """Least times and medians of the rounds, and the ratios of every contender's least times to the plan's."""
     measured: dict[str, list[_Cost]] = {name: [] for name in CONTENDERS}
     with tempfile.TemporaryDirectory() as directory:
-        as_of = _prepare(Path(directory), rows)
+        # a process inherits the peak memory of the one that starts it
+        as_of = _alone(_prepare, Path(directory), rows)
         for place in range(rounds):
             for name in CONTENDERS:
                 say(f"{rows:,} rows, round {place + 1}: {name}")
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    measured[name].append(process.submit(_measured, name, directory, as_of).result())
+                measured[name].append(_alone(_measured, name, directory, as_of))
     least = {name: (min(r.seconds for r in runs), min(r.cpu_seconds for r in runs)) for name, runs in measured.items()}
     lines = [
         [
@@ -298,6 +300,12 @@ def cost(rows: int, rounds: int) -> str:
     ]
     head = ["", "least, s", "CPU, least, s", "median, s", "x plan", "x plan, CPU", "peak memory, MiB"]
     return f"{rows:,} rows of one week, {rounds} rounds\n\n{table(head, lines)}"
+
+
+def _alone(called: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    """What a function returns in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(called, *arguments, **named).result()
 
 
 def _prepare(directory: Path, rows: int) -> datetime:
