@@ -75,20 +75,20 @@ class StatementTiming(NamedTuple):
         return self.total_ms / self.calls
 
 
-def statement_deltas(before: Sample | None, now: Sample) -> list[Delta]:
+def statement_deltas(before: Sample | None, after: Sample) -> list[Delta]:
     """What every entry counted since the sample before, in the order of the keys; nothing for the first sample."""
     if before is None:
         return []
-    is_same = before.stats_reset == now.stats_reset
-    if not is_same and now.stats_reset <= before.sampled_at:
+    is_same = before.stats_reset == after.stats_reset
+    if not is_same and after.stats_reset <= before.sampled_at:
         return []  # the statistics of another server: nobody knows what they were at the sample before
     found = []
-    for key, counters in sorted(now.counters.items()):
+    for key, counters in sorted(after.counters.items()):
         old = before.counters.get(key) if is_same else None
         start = _counted_before(old, counters, before, is_same=is_same)
         if start is None or counters.calls <= start.calls:
             continue
-        is_uncertain = old is not None and counters.stats_since is None and now.dealloc != before.dealloc
+        is_uncertain = old is not None and counters.stats_since is None and after.dealloc != before.dealloc
         found.append(
             Delta(
                 key, counters.calls - start.calls, max(counters.total_exec_ms - start.total_exec_ms, 0.0), is_uncertain
@@ -100,14 +100,14 @@ def statement_deltas(before: Sample | None, now: Sample) -> list[Delta]:
 _NOTHING = Counters(0, 0.0)
 
 
-def _counted_before(old: Counters | None, now: Counters, before: Sample, *, is_same: bool) -> Counters | None:
+def _counted_before(old: Counters | None, after: Counters, before: Sample, *, is_same: bool) -> Counters | None:
     """What the entry had counted at the sample before; None where that is not known."""
-    if now.stats_since is not None and (old is None or old.stats_since != now.stats_since):
-        return _NOTHING if now.stats_since > before.sampled_at else None
+    if after.stats_since is not None and (old is None or old.stats_since != after.stats_since):
+        return _NOTHING if after.stats_since > before.sampled_at else None
     if old is None:
         # an entry that was there before, but hidden, counted nobody knows how much
         return None if is_same and before.hidden else _NOTHING
-    has_fallen = now.calls < old.calls or now.total_exec_ms < old.total_exec_ms
+    has_fallen = after.calls < old.calls or after.total_exec_ms < old.total_exec_ms
     return _NOTHING if has_fallen else old
 
 
