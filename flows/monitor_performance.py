@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from prefect import State, flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from pggit_analytics import flow_runs, pipeline
@@ -133,7 +133,7 @@ def _monitor(target: Target, parameters: MonitorParameters) -> MonitorResult:
         findings = follow(inputs, parameters, findings)
         applied = write_back(target, inputs, parameters, findings, flow_run_id)
     result = MonitorResult(inputs.as_of, inputs.metrics.rows, findings, applied)
-    _publish(pipeline.summary(result))
+    _publish(pipeline.summary(result), pipeline.report_link(target))
     return result
 
 
@@ -148,8 +148,10 @@ def _headline(result: MonitorResult) -> str:
     )
 
 
-def _publish(summary: Summary) -> None:
-    """The artifacts of the run: three tables and the summary as Markdown."""
+def _publish(summary: Summary, report: str | None) -> None:
+    """The artifacts of the run: three tables, the summary as Markdown, and where the report is."""
+    if report:
+        create_link_artifact(report, key="report", link_text="The report", description="Where the report is published")
     create_table_artifact(incidents(summary), key="incidents", description="What is wrong now, the worst first")
     create_table_artifact(slow_operations(summary), key="slow-operations", description="Operations slower than before")
     create_table_artifact(slow_groups(summary), key="slow-groups", description="Operations slow in the same minutes")

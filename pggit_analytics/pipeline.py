@@ -24,6 +24,7 @@ from pggit_analytics.analysis.ordered_calls import Calls
 from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
 from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.config import ScaleSettings, Settings, StoreSettings
+from pggit_analytics.delivery.said import web_link
 from pggit_analytics.frames import CORRELATIONS
 from pggit_analytics.parity import TWINS, Parameters
 from pggit_analytics.parity import Inputs as EngineInputs
@@ -339,6 +340,17 @@ def summary(result: MonitorResult) -> Summary:
         slow_since=result.slow_since,
         incidents=result.applied.incidents,
     )
+
+
+def report_link(target: Target) -> str | None:
+    """Where people read the report: the setting report_url; None when it is empty or no address of the web.
+
+    Raises:
+        DatabaseError: see `connection.translated`.
+    """
+    with target.database.connect() as connection:
+        row = connection.execute("SELECT alert_setting('report_url')").fetchone()
+    return web_link(row[0]) if row else None
 
 
 def recalculate_baselines(

@@ -150,7 +150,7 @@ def parse(body: str) -> Said:
         now=_timing(facts.get("now")),
         instance=word(said.get("instance"), 63),
         schema=word(said.get("schema"), 63),
-        report_url=_link(said.get("report_url")),
+        report_url=web_link(said.get("report_url")),
     )
 
 
@@ -210,7 +210,7 @@ def _timing(value: object) -> Timing | None:
     return None if timing == Timing() else timing
 
 
-def _link(value: object) -> str | None:
+def web_link(value: object) -> str | None:
     """The URL if a browser can open it; one with blanks or quotes could break out of a channel's markup."""
     if not isinstance(value, str) or len(value) > _URL_LENGTH or not value.isascii():
         return None

@@ -84,6 +84,18 @@ def test_a_flow_run_its_tasks_its_artifacts_and_its_row_in_analysis_runs_agree(
     assert "| `commit` | CRITICAL |" in shown["performance-summary"]
 
 
+def test_a_run_links_the_report_that_the_settings_name(
+    prefect_client: Any, monitor_module: ModuleType, slow_database: Database
+) -> None:
+    for url, expected in (("https://reports.example.org/pggit?a=1", True), ("javascript:alert(1)", False)):
+        with slow_database.connect() as connection:
+            connection.execute("UPDATE analytics_settings SET value = %s WHERE name = 'report_url'", (url,))
+        state = monitor_module.monitor_performance(as_of=AS_OF, return_state=True)
+        shown = artifacts(prefect_client, state.state_details.flow_run_id)
+        assert ("report" in shown) is expected
+        assert (url in shown.get("report", "")) is expected
+
+
 def test_a_second_flow_run_of_the_same_moment_changes_nothing(
     monitor_module: ModuleType, slow_database: Database
 ) -> None:
