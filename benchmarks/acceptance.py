@@ -24,7 +24,7 @@ import delivery
 import in_database
 import psycopg
 import views
-from criteria import Coexistence, Measured, PgCron, Refusals, Week, document
+from criteria import ENGINE_PRESETS, ENGINE_SEEDS, Coexistence, Measured, PgCron, Refusals, Week, document
 from psycopg import conninfo, errors, sql
 from receiver import Receiver
 
@@ -33,6 +33,8 @@ from pggit_analytics.deliver import DeliveryParameters, deliver
 from pggit_analytics.demo.generator import generate_week
 from pggit_analytics.demo.load import load_week
 from pggit_analytics.errors import IncompatibleDatabase
+from pggit_analytics.evaluation.engine import incident_engine
+from pggit_analytics.evaluation.runner import evaluate
 from pggit_analytics.pipeline import (
     BaselineParameters,
     MonitorParameters,
@@ -226,6 +228,8 @@ def measured(directory: Path, pg_cron_url: str | None) -> Measured:
             edge_cases = {case: differences_in(url, rows) for case, rows in EDGE_CASES.items()}
             say("Counting what is found in generated weeks")
             found = accuracy.measure()
+            say("Judging the engine on labelled weeks")
+            engine = evaluate(incident_engine, ENGINE_PRESETS, ENGINE_SEEDS)
             fired = what_fired()
     return Measured(
         postgresql,
@@ -233,6 +237,7 @@ def measured(directory: Path, pg_cron_url: str | None) -> Measured:
         functions,
         of_views,
         found,
+        engine,
         installed_bytes,
         coexistence,
         refusals,

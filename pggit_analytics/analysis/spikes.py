@@ -50,7 +50,7 @@ SLOW_CALLS = FrameSchema(
 )
 
 #: share of wrong ones among the calls told
-FALSE_DISCOVERIES = 0.03
+FALSE_DISCOVERIES = 0.04
 #: times the expected duration below which a call is never told
 LEAST_TIMES = 2.75
 #: where the tail begins, in sigmas, and the times the expected duration where its estimation ends
