@@ -9,6 +9,7 @@
     ├── InvalidData                           the data holds what the analysis cannot accept (NULL, negative)
     ├── ConfigurationError                    the configuration file or environment is wrong or incomplete
     │   └── MissingKey                        there is no master key to read or write addresses with
+    ├── DiskFull                              there is no room for the calls of a large window
     ├── DeliveryError                         a channel cannot be used as it is stored
     │   ├── WrongKey                          its address was encrypted with another master key
     │   ├── DamagedAddress                    its address was changed since it was encrypted
@@ -52,6 +53,10 @@ class ConfigurationError(PggitAnalyticsError):
     """The configuration file or environment is wrong or incomplete."""
 
     exit_code = 2
+
+
+class DiskFull(PggitAnalyticsError):
+    """There is no room on disk for the calls of a window that memory should not hold."""
 
 
 class MissingKey(ConfigurationError):

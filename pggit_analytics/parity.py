@@ -335,6 +335,7 @@ SQL_ONLY = {
     "alert_message": "writes: part of raise_alert",
     "alert_repeat_interval": "writes: part of raise_alert",
     "alert_setting": "writes: part of raise_alert",
+    "paging_source": "writes: part of raise_alert",
     "alerts_allowed": "one implementation for every writer, called by the pipeline as well",
     "analysis_time": "the clock; on the dataframe side the as_of is an argument",
     "baseline_at": "the look-up that the extraction does for all operations at once",
@@ -473,6 +474,12 @@ DATAFRAME_ONLY = {
     "trace_parents": _ENGINE,
     "taken": "the columns of a detector's result that incidents are made of",
     "combine": "part of detect_combined_anomalies and compared there",
+    "correlated_minutes": "part of detect_correlated_degradation and compared there",
+    "joined_by_operation": "puts together the shares of a run on several machines; what they hold is compared",
+    "minute_sums": "part of detect_correlated_degradation and compared there",
+    "operation_course": "the course of an operation for a chart; nothing is decided on it",
+    "percentiles_of_groups": "part of detect_performance_degradation and of the baselines, compared there",
+    "slow_points": "the points of a chart; nothing is decided on them",
     "slow_since": "an estimate for the reader; nothing is decided on it",
 }
 

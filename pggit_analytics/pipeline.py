@@ -20,7 +20,7 @@ from pggit_analytics.analysis.detect_threshold_exceeded import detect_threshold_
 from pggit_analytics.analysis.engine_findings import engine_findings
 from pggit_analytics.analysis.engine_incidents import engine_incidents
 from pggit_analytics.analysis.incidents import WINDOW, Incidents
-from pggit_analytics.analysis.ordered_calls import Calls
+from pggit_analytics.analysis.ordered_calls import Calls, ordered_calls
 from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
 from pggit_analytics.analysis.slow_since import slow_since
 from pggit_analytics.config import ScaleSettings, Settings, StoreSettings
@@ -29,6 +29,7 @@ from pggit_analytics.frames import CORRELATIONS
 from pggit_analytics.parity import TWINS, Parameters
 from pggit_analytics.parity import Inputs as EngineInputs
 from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.disk_columns import DiskColumns
 from pggit_analytics.postgres.extract import (
     Metrics,
     extract_active_baselines,
@@ -49,6 +50,9 @@ from pggit_analytics.report.summary import Summary, summarise
 from pggit_analytics.version import __version__
 
 Progress = Callable[[str], None]
+
+#: the calls of more rows are on disk while the engine looks at them, 32 bytes each
+IN_MEMORY_ROWS = 20_000_000
 
 MONITOR = "monitor_performance"
 RECALCULATE = "recalculate_baselines"
@@ -282,8 +286,14 @@ def follow(inputs: Inputs, parameters: MonitorParameters, findings: Findings) ->
     """
     if parameters.operations:
         return findings
-    calls = within(watched(inputs, parameters), inputs.as_of) if inputs.calls is None else inputs.calls
+    calls = _calls(inputs, parameters) if inputs.calls is None else inputs.calls
     return replace(findings, engine=engine_findings(calls, inputs.as_of, limits=inputs.limits, parents=inputs.parents))
+
+
+def _calls(inputs: Inputs, parameters: MonitorParameters) -> pl.DataFrame | pl.LazyFrame | Calls:
+    """What the engine looks at; more calls than memory should hold are put in order on disk."""
+    metrics = within(watched(inputs, parameters), inputs.as_of)
+    return metrics if inputs.metrics.rows <= IN_MEMORY_ROWS else ordered_calls(metrics, DiskColumns())
 
 
 def within(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime) -> pl.DataFrame | pl.LazyFrame:

@@ -161,6 +161,7 @@ def call_grid(metrics: pl.DataFrame | pl.LazyFrame | Calls, as_of: datetime, loo
         at=calls.at,
         duration_us=calls.duration_us,
         metric_id=calls.metric_id,
+        room=calls.room,
         log_us=_log_us(calls),
         runs=tuple(Runs.of(calls.at[calls.calls_of(place)], start, width) for place in range(len(calls.operations))),
         start=start,
@@ -177,13 +178,16 @@ def _log_us(calls: Calls) -> Floats:
     look as if they did not scatter. Spread over their unit, counts have quantiles that follow (Machado and Santos Silva
     2005, "Quantiles for counts"). Where in its unit a call is follows from its metric_id, the same in every run.
     """
-    found = np.maximum(calls.duration_us, _LEAST_US)
+    size = calls.at.size
+    found: Floats = np.empty(size) if calls.room is None else calls.room.column(np.float64, size)
     for place in range(len(calls.operations)):
         of = calls.calls_of(place)
+        duration_us: Ints | Floats = calls.duration_us[of]
         unit = _unit(calls.duration_us[of])
-        if unit > 1 and unit > COARSE * float(np.median(calls.duration_us[of])):
-            found[of] = np.maximum(np.abs(calls.duration_us[of] + unit * _chance(calls.metric_id[of])), _LEAST_US)
-    return np.log(found)
+        if unit > 1 and unit > COARSE * float(np.median(duration_us)):
+            duration_us = np.abs(duration_us + unit * _chance(calls.metric_id[of]))
+        np.log(np.maximum(duration_us, _LEAST_US), out=found[of])
+    return found
 
 
 def _chance(metric_id: Ints) -> Floats:
@@ -247,9 +251,10 @@ def cell_means(grid: CallGrid, spread: Floats) -> CellMeans:
 
 def _cell_medians(grid: CallGrid) -> Floats:
     """(operation, cell): the median of the log durations, 0 where there is no call."""
-    counts = np.concatenate([np.zeros(0, dtype=np.int64), *(runs.count for runs in grid.runs)])
-    run = pl.Series(np.repeat(np.arange(counts.size, dtype=np.int32), counts)).set_sorted()
-    calls = pl.DataFrame({"run": run, "x": grid.log_us})
     found = np.zeros((len(grid.operations), grid.cells))
-    found[grid.counts() > 0] = calls.group_by("run", maintain_order=True).agg(pl.col("x").median())["x"].to_numpy()
+    for place, runs in enumerate(grid.runs):
+        run = pl.Series(np.repeat(np.arange(runs.cell.size, dtype=np.int32), runs.count)).set_sorted()
+        calls = pl.DataFrame({"run": run, "x": grid.log_us[grid.calls_of(place)]})
+        medians = calls.group_by("run", maintain_order=True).agg(pl.col("x").median())
+        found[place, runs.cell] = medians["x"].to_numpy()
     return found

@@ -100,8 +100,9 @@ class Timings:
         #: of all operations together
         self.spent_ms_per_hour = 0.0
         if metrics.at.size:
-            span = timedelta(microseconds=microseconds(as_of) - int(metrics.at.min()))
-            self.spent_ms_per_hour = _rate(int(metrics.duration_us.sum()) / 1000, span)
+            span = timedelta(microseconds=microseconds(as_of) - int(metrics.at[metrics.first[:-1]].min()))
+            spent_us = sum(int(metrics.duration_us[metrics.calls_of(place)].sum()) for place in self._place.values())
+            self.spent_ms_per_hour = _rate(spent_us / 1000, span)
 
     def of(self, operation: str, start: datetime | None = None, end: datetime | None = None) -> Timed:
         """The calls of an operation that ended in [start, end)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,16 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 _DIGIT = 16
 
 
+class Room(Protocol):
+    """Where columns of calls are kept that are too long for memory."""
+
+    def column(self, dtype: type[np.generic], size: int) -> NDArray[Any]:
+        """An array of so many values, of any content."""
+
+    def let_go(self) -> None:
+        """What was read or written of the columns need not stay in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Calls sorted by operation and time; of calls that ended at the same microsecond, as they came."""
@@ -33,18 +44,25 @@ class Calls:
     at: Ints
     duration_us: Ints
     metric_id: Ints
+    #: where these columns are; None = in memory
+    room: Room | None
 
     def calls_of(self, operation: int) -> slice:
-        """Where the calls of an operation are."""
+        """Where the calls of an operation are; it is the one looked at now, and those before are let go."""
+        if self.room is not None:
+            self.room.let_go()
         return slice(int(self.first[operation]), int(self.first[operation + 1]))
 
 
-def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame) -> Calls:
+def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame, room: Room | None = None) -> Calls:
     """The calls in order.
 
     Args:
-        metrics: `frames.METRICS`; read once.
+        metrics: `frames.METRICS`; read once, with a room twice, in streams.
+        room: for more calls than memory holds.
     """
+    if room is not None:
+        return _ordered_in(room, metrics.lazy())
     rows = (
         metrics.lazy()
         .select(list(METRICS.columns))
@@ -63,7 +81,38 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame) -> Calls:
         order = _order(at[start:end])
         for column in (at, duration_us, metric_id):
             column[start:end] = column[start:end][order]
-    return Calls(names, first, at, duration_us, metric_id)
+    return Calls(names, first, at, duration_us, metric_id, None)
+
+
+def _ordered_in(room: Room, metrics: pl.LazyFrame) -> Calls:
+    """The calls in order; of the columns no more is in memory than one operation's."""
+    counts = metrics.group_by("operation_type").len().collect(engine="streaming").sort("operation_type")
+    names, first = counts["operation_type"], np.concatenate(([0], np.cumsum(counts["len"]))).astype(np.int64)
+    at, duration_us, metric_id = columns = tuple(room.column(np.int64, int(first[-1])) for _ in range(3))
+    free = first[:-1].copy()
+    rows = metrics.select(
+        # of an Enum, as its numbers are made in streams
+        pl.col("operation_type").cast(pl.Enum(names)).to_physical(),
+        pl.col("created_at").dt.epoch("us"),
+        "duration_us",
+        "metric_id",
+    )
+    for batch in rows.collect_batches(maintain_order=True, engine="streaming"):
+        code, *values = (column.to_numpy() for column in batch)
+        by_operation = np.argsort(code, kind="stable")
+        edges = np.searchsorted(code[by_operation], np.arange(names.len() + 1))
+        for place in np.flatnonzero(np.diff(edges)).tolist():
+            taken = by_operation[edges[place] : edges[place + 1]]
+            for column, value in zip(columns, values, strict=True):
+                column[free[place] : free[place] + taken.size] = value[taken]
+            free[place] += taken.size
+        room.let_go()
+    for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
+        order = _order(at[start:end])
+        for column in columns:
+            column[start:end] = column[start:end][order]
+        room.let_go()
+    return Calls(tuple(names.to_list()), first, at, duration_us, metric_id, room)
 
 
 def _coded(operations: pl.Series) -> tuple[tuple[str, ...], NDArray[np.unsignedinteger]]:

@@ -58,4 +58,5 @@ def joined_calls(parts: Sequence[Calls]) -> Calls:
         at=np.concatenate([none, *(part.at[of] for _, part, of in blocks)]),
         duration_us=np.concatenate([none, *(part.duration_us[of] for _, part, of in blocks)]),
         metric_id=np.concatenate([none, *(part.metric_id[of] for _, part, of in blocks)]),
+        room=None,
     )

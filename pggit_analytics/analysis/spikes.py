@@ -86,10 +86,11 @@ def slow_calls(levels: Levels) -> pl.DataFrame:
     grid, found = levels.grid, _residuals(levels)
     calls = np.diff(grid.first)
     weights = calls**-0.5 * grid.at.size / max(float((calls**0.5).sum()), 1.0)
-    # p is 1 of all other calls
-    others = np.repeat(1 / weights, calls - np.bincount(found.operation, minlength=calls.size))
+    # p is 1 of all other calls, of which those count whose weighted p is small enough
+    rest = calls - np.bincount(found.operation, minlength=calls.size)
+    others = np.repeat(1 / weights, np.where(1 / weights <= FALSE_DISCOVERIES, rest, 0))
     p = _chances(levels, found)
-    weighted = np.concatenate((p / weights[found.operation], others[others <= FALSE_DISCOVERIES]))
+    weighted = np.concatenate((p / weights[found.operation], others))
     told = np.flatnonzero(passes(weighted, FALSE_DISCOVERIES, grid.at.size)[: p.size])
     names = pl.Series(grid.operations, dtype=pl.String).gather(found.operation[told])
     return pl.DataFrame(

@@ -35,6 +35,7 @@
 \ir ../functions/delete_old_results.sql
 \ir ../functions/get_notification_delivery_stats.sql
 \ir ../tables/active_scheduler.sql
+\ir ../functions/paging_source.sql
 \ir ../tables/scheduled_jobs.sql
 \ir ../tables/job_runs.sql
 \ir ../functions/activate_scheduler.sql
@@ -105,9 +106,9 @@
 \ir ../tables/performance_incidents.sql
 \ir ../tables/suppressed_findings.sql
 \ir ../functions/incidents_at.sql
+\ir ../views/v_open_incidents.sql
 \ir ../functions/raise_alerts_of_incidents.sql
 \ir ../functions/replace_incidents.sql
-\ir ../views/v_open_incidents.sql
 
 -- Delivery inside the database: where its extensions are, and for a superuser.
 SELECT count(*) FILTER (WHERE x.extname = 'pgcrypto') = 1 AND r.rolsuper AS can_encrypt,
