@@ -408,7 +408,9 @@ def _next_steps(invocation: Invocation, result: MonitorResult) -> str:
     schema = f'"{schema}"' if not schema.isidentifier() or schema != schema.lower() else schema
     return f"""
 Where to look next
+  pggit-analytics report --open
   pggit-analytics analyze --operation {operation}
+  pggit-analytics doctor
   psql "{invocation.database().conninfo if invocation.settings().database_url is None else "$PGGIT_DATABASE_URL"}"
     SET pggit.as_of = '{result.as_of.isoformat()}';
     SELECT * FROM {schema}.detect_performance_degradation('{operation}');
