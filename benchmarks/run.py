@@ -54,7 +54,7 @@ class Job:
 JOBS = {
     "pipeline": Job("A whole run, beside COPY, pandas and the SQL functions", "pipeline.py", ("--rows", "{rows}")),
     "store": Job("Reading only what is new", "store.py", ("--size", "{size}")),
-    "cluster": Job("One worker and two", "cluster.py", ("--rows", "{rows}")),
+    "cluster": Job("One worker and two", "cluster.py", ("--size", "{size}")),
     "in_database": Job("Functions in the database", "in_database.py", ("--size", "{size}")),
     "views": Job("Views", "views.py", ("--rows", "{rows}")),
     "others": Job("Beside Apache Otava and PyOD", "others.py"),
