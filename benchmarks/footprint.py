@@ -293,14 +293,16 @@ def lines(sizes: Sizes, writers: list[Writer]) -> Iterator[Line]:
         aim="< 50 MiB",
         met=sizes.added < TARGET_ADDED,
     )
-    for writer in writers[:1]:
+    for writer in writers:
+        has_aim = writer is writers[0]
+        both, indexes = 1 + writer.overhead(), 1 + writer.overhead(NO_TRIGGER)
         yield Line(
-            "a writer, one row a transaction",
+            f"a writer, {writer.what}",
             sizes.rows,
-            f"{writer.each_us(DEPLOYED):.0f} us a row",
-            f"{1 + writer.overhead():.2f} x the primary key alone",
-            "<= 1.15 x",
-            writer.overhead() <= TARGET_OVERHEAD,
+            f"{writer.each_us(DEPLOYED):.1f} us a row",
+            f"{both:.2f} x the primary key alone ({indexes:.2f} x without the trigger)",
+            "<= 1.15 x" if has_aim else "",
+            writer.overhead() <= TARGET_OVERHEAD if has_aim else None,
         )
 
 

@@ -44,6 +44,8 @@ class Job:
     script: str
     #: {rows} and {size} are replaced; without either it is run once, whatever the number of rows
     arguments: tuple[str, ...] = ()
+    #: how to read its figures
+    note: str = ""
 
     @property
     def depends_on_rows(self) -> bool:
@@ -51,15 +53,35 @@ class Job:
         return any("{" in argument for argument in self.arguments)
 
 
+_OF_PIPELINE = """The floor has two clients: `psql` throws the rows away as they come, psycopg makes a Python object of
+each. Reading for `analyze` beats both because the server packs the rows of an operation into one and works on two
+connections. What a run takes besides reading is told below, part by part. Pandas and the SQL functions find what the
+plan asks for; following levels and incidents are work that only `analyze` does."""
+
+_OF_STORE = """What is read is 1 % of the rows, but to know that the others are still as they were the server looks at
+all of them, without sending them. With a million rows that and a few connections are most of the time."""
+
+_OF_CLUSTER = """On two cores one worker already keeps both busy, since the server computes while the worker waits for
+it: there is no free core for a second one. See `docs/scaling.md`."""
+
+_OF_FOOTPRINT = """An insert of one row pays for five indexes and, once a statement, for the trigger that registers
+operations first seen: it asks which of the inserted names are registered. In batches the trigger hardly shows, but the
+covering index does: its entries are in the order of operations, not of time. Tried for the trigger: asking before the
+INSERT, asking row by row with an index, a trigger for each row (quicker for one row, slower for each row of a batch),
+and remembering names in a setting of the session (forgets what is deleted). None of them brings one row a transaction
+under 15 %; without the trigger it is under 15 %. Who records with the recorder writes batches from another thread."""
+
 JOBS = {
-    "pipeline": Job("A whole run, beside COPY, pandas and the SQL functions", "pipeline.py", ("--rows", "{rows}")),
-    "store": Job("Reading only what is new", "store.py", ("--size", "{size}")),
-    "cluster": Job("One worker and two", "cluster.py", ("--size", "{size}")),
+    "pipeline": Job(
+        "A whole run, beside COPY, pandas and the SQL functions", "pipeline.py", ("--rows", "{rows}"), _OF_PIPELINE
+    ),
+    "store": Job("Reading only what is new", "store.py", ("--size", "{size}"), _OF_STORE),
+    "cluster": Job("One worker and two", "cluster.py", ("--size", "{size}"), _OF_CLUSTER),
     "in_database": Job("Functions in the database", "in_database.py", ("--size", "{size}")),
     "views": Job("Views", "views.py", ("--rows", "{rows}")),
     "others": Job("Beside Apache Otava and PyOD", "others.py"),
     "startup": Job("Starting", "startup.py"),
-    "footprint": Job("What it costs the database", "footprint.py"),
+    "footprint": Job("What it costs the database", "footprint.py", note=_OF_FOOTPRINT),
     "delivery": Job("Delivery of messages", "delivery.py"),
     "report": Job("The report", "report.py"),
 }
@@ -180,7 +202,7 @@ def section(key: str, result: dict[str, Any]) -> str:
         f"`benchmarks/{JOBS[name].script}`, {result['at']}; {result['machine']}; {before} processes wanted a core at "
         f"the start, {after} at the end. {result['versions']}."
     )
-    return f"## {title}\n\n{where}\n\n{result['details']}"
+    return "\n\n".join(filter(None, (f"## {title}", where, JOBS[name].note, result["details"])))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ OTHER_DOCUMENTS = (
     "docs/store.md",
     "docs/prefect.md",
     "docs/scaling.md",
+    "docs/benchmarks.md",
     "docs/differences_from_the_plan.md",
     "docs/index.md",
     "docs/python_api.md",
