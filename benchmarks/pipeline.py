@@ -3,13 +3,14 @@
 Every contender runs in a fresh process, all in turns, several times:
 
 - analyze: the pipeline (connectorx, Polars, DuckDB), with the results written back
+- analyze, nothing new: the same with a store that holds all the rows from an earlier run
 - SQL functions: the plpgsql functions for all 33 operations, one connection
 - pandas: pandas + SQLAlchemy + SciPy (pandas_baseline.py); it writes nothing back
 - COPY, psycopg and COPY, psql: the floor; the bare ``COPY (SELECT ...) TO STDOUT (FORMAT binary)`` of the rows that
   analyze reads, with the SELECT that analyze sends, thrown away on arrival
 
 "work" is the time inside the process once its libraries are loaded, "process" is all of it, from start to exit. The
-answers of the first three are compared with each other.
+answers of the first four are compared with each other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -25,15 +27,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from figures import Line, told
 
 from data import AS_OF, DEFAULT_DIRECTORY, SIZES, operation_names, prepare, say, server, server_program
 from pggit_analytics.postgres.connection import Database
 
-ANALYZE, SQL, PANDAS, COPY_PSYCOPG, COPY_PSQL = "analyze", "SQL functions", "pandas", "COPY, psycopg", "COPY, psql"
+if TYPE_CHECKING:
+    from pggit_analytics.config import StoreSettings
+
+ANALYZE, STORED, SQL, PANDAS = "analyze", "analyze, nothing new", "SQL functions", "pandas"
+COPY_PSYCOPG, COPY_PSQL = "COPY, psycopg", "COPY, psql"
 
 #: rows -> (database, repetitions unless given)
 ROWS = {100_000: ("100k", 5), 1_000_000: ("1M", 5), 10_000_000: ("10M", 2), 100_000_000: ("100M", 1)}
@@ -86,9 +93,13 @@ def main() -> None:
         return
     size, repetitions = ROWS[arguments.rows]
     contenders = [name for name in _contenders() if name not in arguments.without]
-    with server(arguments.directory) as url:
+    with server(arguments.directory) as url, TemporaryDirectory() as cache:
+        # where the store of the processes is
+        os.environ["XDG_CACHE_HOME"] = cache
         database = prepare(url, SIZES[size])
         statement = extraction_statement()
+        say("Filling the store")
+        measured(STORED, database, statement)
         runs: dict[str, list[Run]] = {name: [] for name in contenders}
         for repetition in range(arguments.repetitions or repetitions):
             for name in contenders:
@@ -118,9 +129,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _contenders() -> list[str]:
-    return [
-        name for name in (COPY_PSYCOPG, COPY_PSQL, ANALYZE, SQL, PANDAS) if name != COPY_PSQL or server_program("psql")
-    ]
+    every = (COPY_PSYCOPG, COPY_PSQL, ANALYZE, STORED, SQL, PANDAS)
+    return [name for name in every if name != COPY_PSQL or server_program("psql")]
 
 
 def extraction_statement() -> str:
@@ -133,7 +143,7 @@ def extraction_statement() -> str:
 
 def measured(name: str, database: Database, statement: str) -> Run:
     """Run a contender in a process of its own."""
-    if name == ANALYZE:
+    if name in (ANALYZE, STORED):
         with database.connect() as connection:
             connection.execute(_EMPTY)
     if name == COPY_PSQL:
@@ -168,7 +178,13 @@ def child(name: str, database: Database) -> None:
 Outcome = tuple[float, dict[str, float], dict[str, Any]]
 
 
-def _analyze(database: Database) -> Outcome:
+def _analyze_stored(database: Database) -> Outcome:
+    from pggit_analytics.config import StoreSettings
+
+    return _analyze(database, StoreSettings())
+
+
+def _analyze(database: Database, store: StoreSettings | None = None) -> Outcome:
     import connectorx  # noqa: F401 - loaded with the other libraries, as every contender's are
 
     from pggit_analytics import pipeline
@@ -178,7 +194,7 @@ def _analyze(database: Database) -> Outcome:
     for part, names in PARTS.items():
         for name in names:
             setattr(pipeline, name, _timed(getattr(pipeline, name), spent, part))
-    target = pipeline.Target(database, database, native(database.schema))
+    target = pipeline.Target(database, database, native(database.schema), store)
     start = perf_counter()
     result = pipeline.monitor(target, pipeline.MonitorParameters(as_of=AS_OF))
     work_s = perf_counter() - start
@@ -288,6 +304,7 @@ def _copy(database: Database) -> Outcome:
 
 CHILDREN: dict[str, Callable[[Database], Outcome]] = {
     ANALYZE: _analyze,
+    STORED: _analyze_stored,
     SQL: _sql_functions,
     PANDAS: _pandas,
     COPY_PSYCOPG: _copy,
@@ -361,6 +378,13 @@ def lines(size: str, runs: dict[str, list[Run]]) -> Iterator[Line]:
     yield Line("the same without following levels and incidents", rows, f"{without:.2f} s", beside_copies(without))
     extracted = ours.parts["extract"]
     yield Line("the same, reading alone", rows, f"{extracted:.2f} s", beside_copies(extracted))
+    stored = min(run.work_s for run in runs[STORED])
+    yield Line(
+        "a whole run when nothing is new, with a store",
+        rows,
+        f"{stored:.2f} s",
+        f"{stored / ours.work_s:.2f} x a whole run; {beside_copies(stored)}",
+    )
     if PANDAS in runs:
         by_pandas = least[PANDAS] / ours.work_s
         yield Line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -253,3 +254,24 @@ def test_every_criterion_of_the_acceptance_has_a_figure_and_a_counted_verdict() 
     assert said == {verdict: verdicts.count(verdict) for verdict in verdicts}
     assert set(said) <= {"met", "not met", "not yet", "not measured"}
     assert int(counts[1]) == len(rows) == sum(said.values())
+
+
+def test_the_table_of_speed_holds_every_figure_that_was_kept_and_no_other() -> None:
+    kept = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    _, _, table = (ROOT / "README.md").read_text().partition("<!-- benchmarks: written by make bench -->\n")
+    rows = table.partition("<!-- end of benchmarks -->")[0].splitlines()[2:]
+    shown = sorted(tuple(cell.strip() for cell in row.split("|")[1:-1]) for row in rows)
+    verdicts = {None: "", True: "yes", False: "no"}
+    expected = sorted(
+        (
+            line["what"],
+            "" if line["rows"] is None else f"{line['rows']:,}",
+            line["measured"],
+            line["ratio"],
+            line["aim"],
+            verdicts[line["met"]],
+        )
+        for result in kept.values()
+        for line in result["lines"]
+    )
+    assert shown == expected
