@@ -63,6 +63,9 @@ _RUNS = """
     LIMIT %(limit)s
 """
 
+#: in the order of the dataframes, whatever the collation of the database
+_BYTEWISE = 'COLLATE "C"'
+
 _INCIDENTS = """
     SELECT {columns}
     FROM incidents_at(%(start)s, %(end)s) AS i
@@ -76,7 +79,7 @@ _SUPPRESSED = """
     WHERE detected_at = (
         SELECT max(s.detected_at) FROM suppressed_findings AS s WHERE s.detected_at BETWEEN %(start)s AND %(end)s
     )
-    ORDER BY operation_type, kind, onset, reason
+    ORDER BY operation_type COLLATE "C", kind COLLATE "C", onset, reason COLLATE "C"
 """
 
 # From the calls asked about up to the roots of their traces, then down to every part of these. UNION ends circles.
@@ -163,10 +166,11 @@ def extract_written_incidents(database: Database, end: datetime) -> Incidents:
     own = ", ".join(f"i.{name}" if name != "evidence" else "i.evidence::TEXT" for name in INCIDENTS.columns)
     members = ", ".join(f"o.{name}" for name in INCIDENT_OPERATIONS.columns)
     join = "JOIN performance_incident_operations AS o USING (incident_key, detected_at)"
-    of_members = _INCIDENTS.format(columns=members, join=join, order="o.incident_key, o.operation_type")
+    by_key = f"incident_key {_BYTEWISE}"
+    of_members = _INCIDENTS.format(columns=members, join=join, order=f"{by_key}, o.operation_type {_BYTEWISE}")
     with _reading(database) as connection:
         return Incidents(
-            read_frame(connection, INCIDENTS, _INCIDENTS.format(columns=own, join="", order="i.incident_key"), span),
+            read_frame(connection, INCIDENTS, _INCIDENTS.format(columns=own, join="", order=by_key), span),
             read_frame(connection, INCIDENT_OPERATIONS, of_members, span),
             read_frame(connection, SUPPRESSED, _SUPPRESSED, span),
         )

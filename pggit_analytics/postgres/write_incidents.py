@@ -39,7 +39,7 @@ OPERATION_SETTINGS_QUERY = """
     SELECT operation_type, direction, minimum_effect_ms, minimum_effect_percent, sensitivity, expected_pages_per_week,
            sla_ms
     FROM operation_settings
-    ORDER BY operation_type
+    ORDER BY operation_type COLLATE "C"
 """
 
 # What comes back every day is unrolled; a day is one of UTC, and none lasts longer than one.
@@ -213,7 +213,7 @@ def _previous(connection: psycopg.Connection, span: dict[str, datetime]) -> Inci
     found = read_frame(
         connection,
         INCIDENTS,
-        f"SELECT {of_incidents}, evidence::TEXT FROM pg_temp.pggit_known_incidents ORDER BY incident_key",  # noqa: S608
+        f'SELECT {of_incidents}, evidence::TEXT FROM pg_temp.pggit_known_incidents ORDER BY incident_key COLLATE "C"',  # noqa: S608
         {},
     )
     operations = read_frame(
@@ -221,7 +221,7 @@ def _previous(connection: psycopg.Connection, span: dict[str, datetime]) -> Inci
         INCIDENT_OPERATIONS,
         f"SELECT {of_operations} FROM performance_incident_operations AS o "  # noqa: S608 - constants
         "JOIN pg_temp.pggit_known_incidents AS i USING (incident_key, detected_at) "
-        "ORDER BY o.incident_key, o.operation_type",
+        'ORDER BY o.incident_key COLLATE "C", o.operation_type COLLATE "C"',
         {},
     )
     connection.execute("DROP TABLE pg_temp.pggit_known_incidents")

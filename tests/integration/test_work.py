@@ -134,6 +134,8 @@ def long_history(shared_database: Database) -> Database:
 def connection(long_history: Database) -> Iterator[psycopg.Connection]:
     with long_history.connect() as opened:
         opened.execute("SELECT set_config('pggit.as_of', %s, TRUE)", (NOON.isoformat(" "),))
+        # what other processes read for a statement is not counted here
+        opened.execute("SET LOCAL max_parallel_workers_per_gather TO 0")
         yield opened
         opened.rollback()
 

@@ -89,6 +89,7 @@ VALUES
     ('operation_groups',                   'stable'),
     ('p99_between',                        'stable'),
     ('pace_webhooks',                      'volatile'),
+    ('paging_source',                      'stable'),
     ('pg_cron_jobs',                       'stable'),
     ('raise_alert',                        'volatile'),
     ('raise_alerts_of_findings',           'volatile'),
