@@ -290,7 +290,9 @@ def measured_week(server_url: str) -> Week:
         recalculate_baselines(target, BaselineParameters(as_of=AS_OF - timedelta(days=1), lookback_days=6))
         result = monitor(target, MonitorParameters(as_of=AS_OF, notify=True))
         deliver(database, delivery.settings(), DeliveryParameters())
-        one, every = (statements_of_run(target, operations) for operations in (("commit",), None))
+        # both by name: a run of all operations without names also follows levels, whatever their number
+        named = (("commit",), tuple(operation_names(database)))
+        one, every = (statements_of_run(target, operations) for operations in named)
         compared = compare_engines(database, AS_OF)
         with database.connect(autocommit=True) as connection:
             connection.execute("SELECT set_config('pggit.as_of', %s, FALSE)", (AS_OF.isoformat(" "),))
