@@ -16,7 +16,6 @@ import polars as pl
 
 from pggit_analytics import pipeline
 from pggit_analytics.analysis.arguments import check_as_of, check_operation_types, check_whole, lookback
-from pggit_analytics.analysis.engine_findings import EngineFindings, engine_findings
 from pggit_analytics.analysis.engine_incidents import engine_incidents
 from pggit_analytics.analysis.followed_levels import operation_levels
 from pggit_analytics.analysis.incidents import WINDOW, Incidents
@@ -153,7 +152,7 @@ def detect(
     inputs = pipeline.gather(_target(db), parameters)
     with inputs.metrics as read:
         found = pipeline.correlate(inputs, parameters, pipeline.detect(inputs, parameters))
-        engine = _engine(inputs)
+        engine = pipeline.followed(inputs, MonitorParameters())
         rows_read = read.rows
     shown = {
         "anomalies": found.anomalies,
@@ -189,7 +188,7 @@ def incidents(db: Database, *, as_of: datetime | None = None) -> IncidentList:
     inputs = pipeline.gather(_target(db), MonitorParameters(as_of=end))
     with inputs.metrics as read:
         found = engine_incidents(
-            _engine(inputs),
+            pipeline.followed(inputs, MonitorParameters()),
             Incidents(),
             as_of=end,
             metrics=pipeline.within(read.frame, end),
@@ -198,13 +197,6 @@ def incidents(db: Database, *, as_of: datetime | None = None) -> IncidentList:
             thresholds=wishes.thresholds,
         )
     return IncidentList.of(found, end, is_written=False)
-
-
-def _engine(inputs: pipeline.Inputs) -> EngineFindings:
-    """What the engine finds in the operations that are watched."""
-    unwatched = inputs.operation_types.filter(~pl.col("is_tracked"))["operation_type"].to_list()
-    window = pipeline.within(inputs.metrics.frame, inputs.as_of).filter(~pl.col("operation_type").is_in(unwatched))
-    return engine_findings(window, inputs.as_of, limits=inputs.limits, parents=inputs.parents)
 
 
 def traces(

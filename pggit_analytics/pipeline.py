@@ -17,7 +17,7 @@ from pggit_analytics.analysis.detect_combined_anomalies import combine, combined
 from pggit_analytics.analysis.detect_correlated_degradation import detect_correlated_degradation
 from pggit_analytics.analysis.detect_performance_degradation import detect_performance_degradation
 from pggit_analytics.analysis.detect_threshold_exceeded import detect_threshold_exceeded
-from pggit_analytics.analysis.engine_findings import engine_findings
+from pggit_analytics.analysis.engine_findings import EngineFindings, engine_findings
 from pggit_analytics.analysis.engine_incidents import engine_incidents
 from pggit_analytics.analysis.incidents import WINDOW, Incidents
 from pggit_analytics.analysis.ordered_calls import Calls, ordered_calls
@@ -286,8 +286,13 @@ def follow(inputs: Inputs, parameters: MonitorParameters, findings: Findings) ->
     """
     if parameters.operations:
         return findings
+    return replace(findings, engine=followed(inputs, parameters))
+
+
+def followed(inputs: Inputs, parameters: MonitorParameters) -> EngineFindings:
+    """What the engine finds in the operations that are watched; pure."""
     calls = _calls(inputs, parameters) if inputs.calls is None else inputs.calls
-    return replace(findings, engine=engine_findings(calls, inputs.as_of, limits=inputs.limits, parents=inputs.parents))
+    return engine_findings(calls, inputs.as_of, limits=inputs.limits, parents=inputs.parents)
 
 
 def _calls(inputs: Inputs, parameters: MonitorParameters) -> pl.DataFrame | pl.LazyFrame | Calls:

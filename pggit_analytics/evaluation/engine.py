@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from pggit_analytics.analysis.engine_findings import EngineFindings, engine_findings
-from pggit_analytics.analysis.incidents import LONG_OVER, Incidents, find_incidents
+from pggit_analytics.analysis.engine_incidents import engine_incidents
+from pggit_analytics.analysis.incidents import LONG_OVER, Incidents
 from pggit_analytics.evaluation.verdicts import CHANGES, FORECASTS, PAGES, PAIRS, SPIKES, Context, Verdict
 from pggit_analytics.frames import OPERATION_SETTINGS
 
@@ -71,18 +72,7 @@ def _pages(metrics: pl.DataFrame, context: Context, at_the_end: EngineFindings) 
 
 
 def _incidents(metrics: pl.DataFrame, found: EngineFindings, known: Incidents, as_of: datetime) -> Incidents:
-    return find_incidents(
-        found.changes,
-        found.episodes,
-        found.slow_calls,
-        found.shared.groups,
-        found.forecasts,
-        OPERATION_SETTINGS.empty(),
-        known,
-        as_of=as_of,
-        metrics=metrics,
-        parents=found.parents.select("operation_type", "parent_type"),
-    )
+    return engine_incidents(found, known, as_of=as_of, settings=OPERATION_SETTINGS.empty(), metrics=metrics)
 
 
 def _with(known: Incidents, latest: Incidents) -> Incidents:

@@ -14,26 +14,9 @@ import polars as pl
 import psycopg
 
 from pggit_analytics.analysis.incidents import WINDOW, Incidents
-from pggit_analytics.frames import INCIDENT_OPERATIONS, INCIDENTS, INSTANT, SUPPRESSED, FrameSchema
+from pggit_analytics.frames import INCIDENT_OPERATIONS, INCIDENTS, INSTANT, RUNS, SUPPRESSED, FrameSchema
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.write_incidents import read_frame
-
-#: Runs of flows, the latest ``as_of`` first. ``error_message`` is NULL unless the run failed.
-RUNS = FrameSchema(
-    "runs",
-    {
-        "run_id": pl.Int64,
-        "flow": pl.String,
-        "as_of": INSTANT,
-        "started_at": INSTANT,
-        "finished_at": INSTANT,
-        "status": pl.String,
-        "rows_read": pl.Int64,
-        "rows_written": pl.Int64,
-        "error_message": pl.String,
-    },
-    nullable=frozenset({"error_message"}),
-)
 
 #: Calls by trace. ``trace``: the distributed_trace_id of its root; ``depth``: 0 for the root, 1 for its parts, and so
 #: on. ``share_percent``: of the time of the root, NULL where the root was not recorded or took no time. ``is_asked``:

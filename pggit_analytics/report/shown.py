@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from html import escape
 
@@ -11,7 +12,7 @@ import polars as pl
 _ROWS = 8
 
 
-class Shown:
+class Shown(ABC):
     """A named result: its text and its HTML are made of its headline and of its frames.
 
     Subclasses are dataclasses with ``repr=False``.
@@ -19,9 +20,9 @@ class Shown:
 
     __slots__ = ()
 
+    @abstractmethod
     def headline(self) -> str:
         """What it is, in one line."""
-        raise NotImplementedError
 
     def lines(self) -> list[str]:
         """What else there is to say, line by line."""
