@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ Flags = NDArray[np.bool_]
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 #: bits of the largest numbers that NumPy sorts by their digits, in linear time
 _DIGIT = 16
+#: calls of one operation that follow each other, on average, for them to be moved together; rows that show it
+_LONG_RUN, _HEAD = 64, 65_536
 
 
 class Room(Protocol):
@@ -63,18 +66,11 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame, room: Room | None = None
     """
     if room is not None:
         return _ordered_in(room, metrics.lazy())
-    rows = (
-        metrics.lazy()
-        .select(list(METRICS.columns))
-        .with_columns(pl.col("operation_type").cast(pl.Categorical), pl.col("created_at").dt.epoch("us"))
-        .collect()
-    )
-    names, code = _coded(rows.drop_in_place("operation_type"))
-    first = np.concatenate(([0], np.cumsum(np.bincount(code, minlength=len(names))))).astype(np.int64)
-    by_operation = np.argsort(code, kind="stable")
+    rows = metrics.lazy().select(list(METRICS.columns)).with_columns(pl.col("created_at").dt.epoch("us")).collect()
+    names, first, gathered = _by_operation(rows.drop_in_place("operation_type"))
     # each column goes as soon as it is gathered, so that one at most is held twice
     at, duration_us, metric_id = (
-        rows.drop_in_place(name).to_numpy()[by_operation] for name in ("created_at", "duration_us", "metric_id")
+        gathered(rows.drop_in_place(name).to_numpy()) for name in ("created_at", "duration_us", "metric_id")
     )
     for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
         # small enough for the processor's cache, where gathering is fast
@@ -87,7 +83,7 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame, room: Room | None = None
 def _ordered_in(room: Room, metrics: pl.LazyFrame) -> Calls:
     """The calls in order; of the columns no more is in memory than one operation's."""
     counts = metrics.group_by("operation_type").len().collect(engine="streaming").sort("operation_type")
-    names, first = counts["operation_type"], np.concatenate(([0], np.cumsum(counts["len"]))).astype(np.int64)
+    names, first = counts["operation_type"], _firsts(counts["len"].to_numpy())
     at, duration_us, metric_id = columns = tuple(room.column(np.int64, int(first[-1])) for _ in range(3))
     free = first[:-1].copy()
     rows = metrics.select(
@@ -113,6 +109,37 @@ def _ordered_in(room: Room, metrics: pl.LazyFrame) -> Calls:
             column[start:end] = column[start:end][order]
         room.let_go()
     return Calls(tuple(names.to_list()), first, at, duration_us, metric_id, room)
+
+
+def _by_operation(operations: pl.Series) -> tuple[tuple[str, ...], Ints, Callable[[Ints], Ints]]:
+    """The names, ascending; the first call of each, with the number of calls; what puts a column in their order."""
+    head = operations.head(_HEAD)
+    if head.rle().len() * _LONG_RUN <= head.len():
+        runs = operations.rle().struct.unnest()
+        if 0 < runs.height * _LONG_RUN <= operations.len():
+            return _of_runs(runs["value"], runs["len"].to_numpy().astype(np.int64))
+    names, code = _coded(operations.cast(pl.Categorical))
+    order = np.argsort(code, kind="stable")
+    return names, _firsts(np.bincount(code, minlength=len(names))), lambda column: column[order]
+
+
+def _of_runs(operations: pl.Series, lengths: Ints) -> tuple[tuple[str, ...], Ints, Callable[[Ints], Ints]]:
+    """The same of operations whose calls come many at a time, as the server packs them: whole runs are moved."""
+    names = operations.unique().sort()
+    code = operations.replace_strict(names, np.arange(names.len()), return_dtype=pl.Int64).to_numpy()
+    edges = _firsts(lengths).tolist()
+    order = np.argsort(code, kind="stable").tolist()
+    calls = np.bincount(code, weights=lengths).astype(np.int64)
+    return (
+        tuple(names.to_list()),
+        _firsts(calls),
+        lambda column: np.concatenate([column[edges[run] : edges[run + 1]] for run in order]),
+    )
+
+
+def _firsts(counts: NDArray[np.integer]) -> Ints:
+    """Where each of so many follows the others, and where they end."""
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
 
 def _coded(operations: pl.Series) -> tuple[tuple[str, ...], NDArray[np.unsignedinteger]]:
