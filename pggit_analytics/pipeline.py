@@ -297,8 +297,10 @@ def followed(inputs: Inputs, parameters: MonitorParameters) -> EngineFindings:
 
 def _calls(inputs: Inputs, parameters: MonitorParameters) -> pl.DataFrame | pl.LazyFrame | Calls:
     """What the engine looks at; more calls than memory should hold are put in order on disk."""
-    metrics = within(watched(inputs, parameters), inputs.as_of)
-    return metrics if inputs.metrics.rows <= IN_MEMORY_ROWS else ordered_calls(metrics, DiskColumns())
+    metrics = watched(inputs, parameters)
+    if inputs.metrics.rows <= IN_MEMORY_ROWS:
+        return metrics
+    return ordered_calls(within(metrics, inputs.as_of), DiskColumns())
 
 
 def within(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime) -> pl.DataFrame | pl.LazyFrame:
