@@ -61,8 +61,8 @@ plan asks for; following levels and incidents are work that only `analyze` does.
 _OF_STORE = """What is read is 1 % of the rows, but to know that the others are still as they were the server looks at
 all of them, without sending them. With a million rows that and a few connections are most of the time."""
 
-_OF_CLUSTER = """On two cores one worker already keeps both busy, since the server computes while the worker waits for
-it: there is no free core for a second one. See `docs/scaling.md`."""
+_OF_CLUSTER = """Cores are busy with everything that runs on the machine: the worker, and the server that computes for it on
+two connections. What one worker leaves idle bounds what a second one can bring. See `docs/scaling.md`."""
 
 _OF_FOOTPRINT = """An insert of one row pays for five indexes and, once a statement, for the trigger that registers
 operations first seen: it asks which of the inserted names are registered. In batches the trigger hardly shows, but the
