@@ -266,6 +266,7 @@ class _Update:
         total, first = self._counted(known, written)
         new = self._written(written, first) if first else _NOTHING_NEW
         unsettled: pl.DataFrame | None
+        counts: dict[int, tuple[int, int]] | None  # None where nothing differs; empty where every row has gone
         if new.height > self._most:  # read by hours, in pieces that fit into memory
             unsettled, added = self._unsettled(), METRICS.empty()
             counts = self._histogram(known, written)
@@ -273,11 +274,11 @@ class _Update:
         else:
             inside = new.filter(_hour_of_row() >= known.since)
             unsettled, added = _plain(new.filter(~pl.col("is_settled"))), _plain(inside.filter("is_settled"))
-            counts = {} if total - inside.height == known.rows else self._histogram(known, written)
+            counts = None if total - inside.height == known.rows else self._histogram(known, written)
             differing = set()
         if unsettled is None:
             return None
-        if counts:
+        if counts is not None:
             stored = known.hours
             differing |= {hour for hour in {*counts, *stored} if counts.get(hour, (0, 0))[0] != stored[hour]}
             pieces += self._pieces_of_hours({hour: sum(counts[hour]) for hour in differing if hour in counts})

@@ -132,6 +132,13 @@ def test_an_hour_that_went_as_a_whole_costs_nothing(database: Database, store: S
     assert moved(database, store) == 0
 
 
+def test_rows_that_all_went_are_not_in_the_store_any_more(database: Database, store: StoreSettings) -> None:
+    fill(database, 100)
+    moved(database, store)
+    execute(database, "DELETE FROM performance_metrics")
+    assert moved(database, store) == 0
+
+
 def test_a_re_written_row_is_read_and_its_hour_counted_again(database: Database, store: StoreSettings) -> None:
     fill(database, 1680)
     moved(database, store)
