@@ -95,10 +95,8 @@ def lines(best: dict[tuple[str, str], Measured], rows: int) -> Iterator[Line]:
         ("whole run", "the same, a whole run"),
     ):
         ratio = best[part, "1"].seconds / best[part, "2"].seconds
-        cores = os.cpu_count() or 1
-        idle = (
-            f"one keeps {best[part, '1'].busy:.2f} of {cores} cores busy, {cores / best[part, '1'].busy:.2f} x at most"
-        )
+        cores, busy = os.cpu_count() or 1, best[part, "1"].busy
+        idle = f"one keeps {busy:.2f} of {cores} cores busy, {cores / busy:.2f} x at most"
         has_aim = part == "in shares"
         yield Line(
             what,

@@ -69,8 +69,8 @@ operations first seen: it asks which of the inserted names are registered. In ba
 covering index does: its entries are in the order of operations, not of time. Tried for the trigger: asking before the
 INSERT, asking row by row with an index, a trigger for each row (quicker for one row, slower for each row of a batch),
 remembering names in a setting of the session (forgets what is deleted), and a trigger whose WHEN asks that setting (no
-quicker for one row, batches 17 % slower). None of them brings one row a transaction under 15 %; without the trigger it
-is under 15 %. Who records with the recorder writes batches from another thread."""
+quicker for one row, batches 17 to 33 % slower). None of them brings one row a transaction under 15 %; without the
+trigger it is under 15 %. Who records with the recorder writes batches from another thread."""
 
 JOBS = {
     "pipeline": Job(

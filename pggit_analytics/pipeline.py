@@ -23,6 +23,7 @@ from pggit_analytics.analysis.incidents import WINDOW, Incidents
 from pggit_analytics.analysis.ordered_calls import Calls, ordered_calls
 from pggit_analytics.analysis.recalculate_all_baselines_rolling import recalculate_all_baselines_rolling
 from pggit_analytics.analysis.slow_since import slow_since
+from pggit_analytics.analysis.windows import between
 from pggit_analytics.config import ScaleSettings, Settings, StoreSettings
 from pggit_analytics.delivery.said import web_link
 from pggit_analytics.frames import CORRELATIONS
@@ -297,15 +298,14 @@ def followed(inputs: Inputs, parameters: MonitorParameters) -> EngineFindings:
 
 def _calls(inputs: Inputs, parameters: MonitorParameters) -> pl.DataFrame | pl.LazyFrame | Calls:
     """What the engine looks at; more calls than memory should hold are put in order on disk."""
-    metrics = watched(inputs, parameters)
-    if inputs.metrics.rows <= IN_MEMORY_ROWS:
-        return metrics
-    return ordered_calls(within(metrics, inputs.as_of), DiskColumns())
+    metrics = within(watched(inputs, parameters), inputs.as_of)
+    return metrics if inputs.metrics.rows <= IN_MEMORY_ROWS else ordered_calls(metrics, DiskColumns())
 
 
 def within(metrics: pl.DataFrame | pl.LazyFrame, as_of: datetime) -> pl.DataFrame | pl.LazyFrame:
     """The rows in the window of the engine, which ends at this moment."""
-    return metrics.filter(pl.col("created_at") >= as_of - WINDOW, pl.col("created_at") <= as_of)
+    window = between(metrics, as_of - WINDOW, as_of)
+    return window if isinstance(metrics, pl.LazyFrame) else window.collect()
 
 
 def apply(

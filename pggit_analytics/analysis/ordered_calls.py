@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -83,7 +83,7 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame, room: Room | None = None
 def _ordered_in(room: Room, metrics: pl.LazyFrame) -> Calls:
     """The calls in order; of the columns no more is in memory than one operation's."""
     counts = metrics.group_by("operation_type").len().collect(engine="streaming").sort("operation_type")
-    names, first = counts["operation_type"], _firsts(counts["len"].to_numpy())
+    names, first = counts["operation_type"], firsts(counts["len"].to_numpy())
     at, duration_us, metric_id = columns = tuple(room.column(np.int64, int(first[-1])) for _ in range(3))
     free = first[:-1].copy()
     rows = metrics.select(
@@ -118,33 +118,29 @@ def _by_operation(operations: pl.Series) -> tuple[tuple[str, ...], Ints, Callabl
         runs = operations.rle().struct.unnest()
         if 0 < runs.height * _LONG_RUN <= operations.len():
             return _of_runs(runs["value"], runs["len"].to_numpy().astype(np.int64))
-    names, code = _coded(operations.cast(pl.Categorical))
+    names, code = _coded(operations)
     order = np.argsort(code, kind="stable")
-    return names, _firsts(np.bincount(code, minlength=len(names))), lambda column: column[order]
+    return names, firsts(np.bincount(code, minlength=len(names))), lambda column: column[order]
 
 
 def _of_runs(operations: pl.Series, lengths: Ints) -> tuple[tuple[str, ...], Ints, Callable[[Ints], Ints]]:
     """The same of operations whose calls come many at a time, as the server packs them: whole runs are moved."""
-    names = operations.unique().sort()
-    code = operations.replace_strict(names, np.arange(names.len()), return_dtype=pl.Int64).to_numpy()
-    edges = _firsts(lengths).tolist()
+    names, code = _coded(operations)
+    edges = firsts(lengths).tolist()
     order = np.argsort(code, kind="stable").tolist()
     calls = np.bincount(code, weights=lengths).astype(np.int64)
-    return (
-        tuple(names.to_list()),
-        _firsts(calls),
-        lambda column: np.concatenate([column[edges[run] : edges[run + 1]] for run in order]),
-    )
+    return names, firsts(calls), lambda column: np.concatenate([column[edges[run] : edges[run + 1]] for run in order])
 
 
-def _firsts(counts: NDArray[np.integer]) -> Ints:
-    """Where each of so many follows the others, and where they end."""
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+def firsts(counts: Sequence[int] | NDArray[np.integer]) -> Ints:
+    """Where each of so many begins when they follow each other, and where the last one ends."""
+    return np.cumsum([0, *counts], dtype=np.int64)
 
 
 def _coded(operations: pl.Series) -> tuple[tuple[str, ...], NDArray[np.unsignedinteger]]:
     """The names, ascending, and of each row the position of its name."""
-    code = operations.to_physical().to_numpy()
+    categories = operations.cast(pl.Categorical)  # the numbers mean nothing once it is gone
+    code = categories.to_physical().to_numpy()
     present = np.flatnonzero(np.bincount(code))
     names = pl.Series(present, dtype=pl.UInt32).cat.to(pl.Categorical).cast(pl.String)
     # the smallest type, for numbers of up to 16 bits are sorted by their digits

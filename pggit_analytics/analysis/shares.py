@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from pggit_analytics.analysis.ordered_calls import Calls
+from pggit_analytics.analysis.ordered_calls import Calls, firsts
 
 
 def balanced_shares(rows: Mapping[str, int], count: int) -> tuple[tuple[str, ...], ...]:
@@ -54,7 +54,7 @@ def joined_calls(parts: Sequence[Calls]) -> Calls:
     none = np.zeros(0, dtype=np.int64)
     return Calls(
         operations=tuple(name for name, _, _ in blocks),
-        first=np.cumsum([0, *sizes], dtype=np.int64),
+        first=firsts(sizes),
         at=np.concatenate([none, *(part.at[of] for _, part, of in blocks)]),
         duration_us=np.concatenate([none, *(part.duration_us[of] for _, part, of in blocks)]),
         metric_id=np.concatenate([none, *(part.metric_id[of] for _, part, of in blocks)]),
