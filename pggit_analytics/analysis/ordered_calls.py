@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ class Room(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Calls sorted by operation and time; of calls that ended at the same microsecond, as they came."""
+    """Calls sorted by operation and time; of calls that ended at the same microsecond, as they or their runs came."""
 
     #: names, ascending
     operations: tuple[str, ...]
@@ -66,18 +66,55 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame, room: Room | None = None
     """
     if room is not None:
         return _ordered_in(room, metrics.lazy())
-    rows = metrics.lazy().select(list(METRICS.columns)).with_columns(pl.col("created_at").dt.epoch("us")).collect()
-    names, first, gathered = _by_operation(rows.drop_in_place("operation_type"))
-    # each column goes as soon as it is gathered, so that one at most is held twice
-    at, duration_us, metric_id = (
-        gathered(rows.drop_in_place(name).to_numpy()) for name in ("created_at", "duration_us", "metric_id")
-    )
-    for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
-        # small enough for the processor's cache, where gathering is fast
-        order = _order(at[start:end])
-        for column in (at, duration_us, metric_id):
-            column[start:end] = column[start:end][order]
+    rows = joined_runs(metrics.lazy().select(list(METRICS.columns)).collect().lazy())
+    names, first, order = _by_operation(rows.drop_in_place("operation_type"))
+    columns = [rows.drop_in_place(name).to_physical().to_numpy() for name in ("created_at", "duration_us", "metric_id")]
+    if order is not None:
+        columns = [column[order] for column in columns]
+    if not _is_ordered(columns[0], first):
+        # where they are still the frame's own, they are not to be changed
+        columns = [np.require(column, requirements="W") for column in columns]
+        for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
+            # small enough for the processor's cache, where gathering is fast
+            within = _order(columns[0][start:end])
+            for column in columns:
+                column[start:end] = column[start:end][within]
+    at, duration_us, metric_id = columns
     return Calls(names, first, at, duration_us, metric_id, None)
+
+
+def joined_runs(rows: pl.LazyFrame) -> pl.DataFrame:
+    """`frames.METRICS` with each operation's rows together, operations ascending, where they come many at a time.
+
+    Whole runs are moved, in the order of their first instants, one column after the other, so that no more is held
+    twice. Rows that are in order already, or whose runs are short, stay as they are.
+    """
+    keys = rows.select("operation_type", "created_at").collect()
+    moves = _moves(keys["operation_type"], keys["created_at"])
+    if moves is None:
+        return rows.collect()
+    columns = {name: _moved(keys.drop_in_place(name), moves) for name in ("created_at", "operation_type")}
+    for name in METRICS.columns.keys() - columns.keys():
+        columns[name] = _moved(rows.select(name).collect().to_series(), moves)
+    return pl.DataFrame({name: columns[name] for name in METRICS.columns})
+
+
+def _moves(operations: pl.Series, instants: pl.Series) -> list[tuple[int, int]] | None:
+    """First row and length of each run in the order wanted; None where the rows had better stay where they are."""
+    head = operations.head(_HEAD)
+    if head.rle().len() * _LONG_RUN > head.len():
+        return None
+    lengths, names = operations.rle().struct.unnest().get_columns()
+    if lengths.len() * _LONG_RUN > operations.len():
+        return None
+    first = lengths.cum_sum() - lengths
+    runs = pl.DataFrame({"name": names, "at": instants.gather(first), "first": first, "length": lengths})
+    moved = runs.sort("name", "at", "first")
+    return None if moved["first"].equals(first) else list(moved.select("first", "length").iter_rows())
+
+
+def _moved(column: pl.Series, moves: list[tuple[int, int]]) -> pl.Series:
+    return pl.concat([column.slice(first, length) for first, length in moves], rechunk=True)
 
 
 def _ordered_in(room: Room, metrics: pl.LazyFrame) -> Calls:
@@ -111,25 +148,13 @@ def _ordered_in(room: Room, metrics: pl.LazyFrame) -> Calls:
     return Calls(tuple(names.to_list()), first, at, duration_us, metric_id, room)
 
 
-def _by_operation(operations: pl.Series) -> tuple[tuple[str, ...], Ints, Callable[[Ints], Ints]]:
-    """The names, ascending; the first call of each, with the number of calls; what puts a column in their order."""
-    head = operations.head(_HEAD)
-    if head.rle().len() * _LONG_RUN <= head.len():
-        runs = operations.rle().struct.unnest()
-        if 0 < runs.height * _LONG_RUN <= operations.len():
-            return _of_runs(runs["value"], runs["len"].to_numpy().astype(np.int64))
+def _by_operation(operations: pl.Series) -> tuple[tuple[str, ...], Ints, Ints | None]:
+    """The names, ascending; the first call of each, with the number of calls; the order to put them in, if any."""
+    lengths, values = operations.rle().struct.unnest().get_columns()
+    if values.is_sorted() and values.is_unique().all():
+        return tuple(values.to_list()), firsts(lengths.to_numpy()), None
     names, code = _coded(operations)
-    order = np.argsort(code, kind="stable")
-    return names, firsts(np.bincount(code, minlength=len(names))), lambda column: column[order]
-
-
-def _of_runs(operations: pl.Series, lengths: Ints) -> tuple[tuple[str, ...], Ints, Callable[[Ints], Ints]]:
-    """The same of operations whose calls come many at a time, as the server packs them: whole runs are moved."""
-    names, code = _coded(operations)
-    edges = firsts(lengths).tolist()
-    order = np.argsort(code, kind="stable").tolist()
-    calls = np.bincount(code, weights=lengths).astype(np.int64)
-    return names, firsts(calls), lambda column: np.concatenate([column[edges[run] : edges[run + 1]] for run in order])
+    return names, firsts(np.bincount(code, minlength=len(names))), np.argsort(code, kind="stable")
 
 
 def firsts(counts: Sequence[int] | NDArray[np.integer]) -> Ints:
@@ -147,6 +172,12 @@ def _coded(operations: pl.Series) -> tuple[tuple[str, ...], NDArray[np.unsignedi
     place = np.zeros(int(present.max(initial=-1)) + 1, dtype=np.min_scalar_type(names.len()))
     place[present] = names.rank("ordinal").to_numpy() - 1
     return tuple(names.sort().to_list()), place[code]
+
+
+def _is_ordered(at: Ints, first: Ints) -> bool:
+    """Whether the calls of each operation follow each other in time."""
+    falls = np.flatnonzero(at[1:] < at[:-1]) + 1
+    return bool(np.isin(falls, first).all())
 
 
 def _order(at: Ints) -> Ints:

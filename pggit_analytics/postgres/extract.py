@@ -33,6 +33,10 @@ from pggit_analytics.postgres.sources import NATIVE, Source, check_columns, subq
 
 _log = logging.getLogger(__name__)
 
+#: up to so many rows of the schema's own table come as a DataFrame; more, and of a query already more than a slice, in
+#: slices of this length
+HELD_ROWS, SLICE_ROWS = 11_000_000, 2_000_000
+
 #: the longest duration whose whole microseconds float64 holds exactly (285 years)
 _MAX_DURATION_MS = 2**53 / 1000
 
@@ -46,7 +50,7 @@ class Spool(Protocol):
 
 @dataclass(slots=True)
 class Metrics:
-    """Extracted metrics (`frames.METRICS`, in no particular order); close it, or use it as a context manager.
+    """Extracted metrics (`frames.METRICS`, in no order to rely on); close it, or use it as a context manager.
 
     A LazyFrame reads from a temporary directory, which is gone after `close`.
     """
@@ -86,15 +90,16 @@ def extract_metrics(
     start: datetime,
     end: datetime,
     operations: Sequence[str] | None = None,
-    slice_rows: int = 12_000_000,
+    held_rows: int = HELD_ROWS,
+    slice_rows: int = SLICE_ROWS,
     progress: Callable[[int, int], None] | None = None,
     snapshot: str | None = None,
 ) -> Metrics:
     """Read the metrics with start <= created_at <= end, of ``operations`` or (None) of all.
 
-    Where the server expects more than ``slice_rows`` rows, the range is read in equal slices of time, each written to
-    a temporary Parquet file while the next is read, so that memory is bounded by two slices. ``progress`` is called
-    with the slices read and their total.
+    Where the server expects more than ``held_rows`` (of a query, whose rows do not come packed, ``slice_rows``), the
+    range is read in equal slices of time, each written to a temporary Parquet file while the next is read, so that
+    memory is bounded by two slices. ``progress`` is called with the slices read and their total.
 
     Durations are rounded to whole microseconds. Rows whose created_at is NULL lie in no range and are not read.
     ``snapshot`` is the state to read, held by another connection (`snapshots`); None = the present one.
@@ -112,12 +117,13 @@ def extract_metrics(
         begin_reading(connection, database, snapshot)
         check_columns(connection, database, source)
         expected = expected_rows(connection, selection(source, start, end, operations))
-        bounds = slices(start, end, -(-expected // slice_rows))
+        most = held_rows if source.name == NATIVE else slice_rows
+        bounds = slices(start, end, 1 if expected <= most else -(-expected // slice_rows))
         read = Reader(connection, database, source)
         statements = [read.statements(low, high, operations, includes_end=high == end) for low, high in bounds]
         if len(statements) == 1:
             frame = read(statements[0])
-            _report(1, 1, frame.height, slice_rows, progress)
+            _report(1, 1, frame.height, most, progress)
             return Metrics(frame, frame.height)
         return _spooled(read, statements, slice_rows, progress)
 

@@ -19,10 +19,13 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from pggit_analytics.analysis.ordered_calls import joined_runs
 from pggit_analytics.config import StoreSettings
 from pggit_analytics.frames import INSTANT, METRICS
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.extract import (
+    HELD_ROWS,
+    SLICE_ROWS,
     Metrics,
     Reader,
     check_arguments,
@@ -59,9 +62,6 @@ _NOTHING_NEW = pl.DataFrame(schema={**METRICS.columns, "is_settled": pl.Boolean}
 #: bytes of a stored row, roughly and rather too many
 _ROW_BYTES = 20
 
-#: rows in one piece; up to so many come as a DataFrame
-SLICE_ROWS = 2_000_000
-
 
 def read_metrics(
     database: Database,
@@ -71,6 +71,7 @@ def read_metrics(
     end: datetime,
     operations: Iterable[str] | None = None,
     store: StoreSettings | None = None,
+    held_rows: int = HELD_ROWS,
     slice_rows: int = SLICE_ROWS,
 ) -> Metrics:
     """The metrics that `extract_metrics` would read, with the help of a store where there is one.
@@ -88,13 +89,15 @@ def read_metrics(
     elif store is not None:
         try:
             start, end = start.astimezone(UTC), end.astimezone(UTC)
-            with_store = _Run(database, source, start, end, names, store, slice_rows).metrics()
+            with_store = _Run(database, source, start, end, names, store, held_rows, slice_rows).metrics()
         except StoreUnavailable as exc:
             _log.warning("reading without the store: %s", exc)
         else:
             if with_store is not None:
                 return with_store
-    return extract_metrics(database, source, start=start, end=end, operations=names, slice_rows=slice_rows)
+    return extract_metrics(
+        database, source, start=start, end=end, operations=names, held_rows=held_rows, slice_rows=slice_rows
+    )
 
 
 @dataclass(slots=True)
@@ -118,6 +121,7 @@ class _Run:
     end: datetime
     operations: tuple[str, ...] | None
     settings: StoreSettings
+    held_rows: int
     slice_rows: int
 
     def metrics(self) -> Metrics | None:
@@ -197,8 +201,8 @@ class _Run:
         frame, loan = store.lend(needed, contents.unsettled)
         try:
             window = self._of_window(frame)
-            if sum(segment.rows for segment in needed) <= self.slice_rows:
-                rows = window.collect()
+            if sum(segment.rows for segment in needed) <= self.held_rows:
+                rows = joined_runs(window)
                 loan.cleanup()
                 return Metrics(rows, rows.height, moved=contents.moved)
             if self.operations is not None:

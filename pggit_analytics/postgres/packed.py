@@ -17,6 +17,8 @@ from pggit_analytics.frames import INSTANT, METRICS
 
 #: microseconds from 1970 to 2000, where PostgreSQL counts from
 _EPOCH_US = 946_684_800_000_000
+#: bytes of a packed number
+_NUMBER = 8
 
 # Every operation in the table, each found with one step into the index.
 _ALL_NAMES = """
@@ -74,18 +76,25 @@ def packed_statements(
 
 
 def unpacked(packed: pl.DataFrame) -> pl.DataFrame:
-    """What the statements yield, as `frames.METRICS`, each operation's rows together."""
-    counts = (packed["metric_ids"].bin.size() // 8).to_numpy()
+    """What the statements yield, as `frames.METRICS`, each operation's rows together, operations ascending.
+
+    The rows of an operation are in order of time as far as the server reads its index in order.
+    """
+    # of each row the first instant; connectorx yields the statements in any order
+    packed = packed.sort("operation_type", pl.col("instants_us").bin.slice(0, _NUMBER))
+    names, columns = packed["operation_type"], {name: packed.drop_in_place(name) for name in packed.columns[1:]}
+    counts = (columns["metric_ids"].bin.size() // _NUMBER).to_numpy()
     total = int(counts.sum())
-    instants = _numbers(packed["instants_us"], total)
+    # each packed column goes as soon as its numbers are there
+    metric_id, duration_us, instants = (_numbers(columns.pop(name), total) for name in list(columns))
     instants += _EPOCH_US
-    positions = pl.Series(np.repeat(np.arange(packed.height, dtype=np.uint32), counts))
+    positions = pl.Series(np.repeat(np.arange(names.len(), dtype=np.uint32), counts))
     return METRICS.check(
         pl.DataFrame(
             {
-                "metric_id": _numbers(packed["metric_ids"], total),
-                "operation_type": packed["operation_type"].gather(positions),
-                "duration_us": _numbers(packed["durations_us"], total),
+                "metric_id": metric_id,
+                "operation_type": names.gather(positions),
+                "duration_us": duration_us,
                 "created_at": pl.Series(instants).cast(INSTANT),
             }
         )
@@ -96,8 +105,9 @@ def _numbers(packed: pl.Series, count: int) -> npt.NDArray[np.int64]:
     """The ``count`` numbers of a packed column."""
     numbers = np.empty(count, dtype=np.int64)
     position = 0
-    for values in packed:
-        part = np.frombuffer(values, dtype=">i8")
+    # Arrow's own layout lends its bytes instead of copying them
+    for values in packed.to_arrow(compat_level=pl.CompatLevel.newest()):
+        part = np.frombuffer(values.as_buffer(), dtype=">i8")
         numbers[position : position + part.size] = part
         position += part.size
     return numbers

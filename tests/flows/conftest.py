@@ -196,10 +196,10 @@ def command_line(
     )
 
 
-def rows(database: Database, query: str) -> list[tuple[Any, ...]]:
-    """The rows of a query."""
+def rows(database: Database, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """The rows of a query with these parameters."""
     with database.connect() as connection:
-        return connection.execute(query.encode()).fetchall()
+        return connection.execute(query.encode(), parameters or None).fetchall()
 
 
 def results(database: Database) -> dict[str, list[tuple[Any, ...]]]:

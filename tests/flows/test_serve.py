@@ -34,11 +34,14 @@ def serving(
 def test_a_served_schedule_fires_and_runs_each_window_once(
     serving: subprocess.Popen[str], slow_database: Database, prefect_client: Any
 ) -> None:
-    ran = "SELECT window_start, scheduler, status, attempt, message FROM job_runs WHERE status <> 'RUNNING' ORDER BY 1"
+    ran = """
+        SELECT window_start, scheduler, status, attempt, message FROM job_runs
+        WHERE job = %s AND status <> 'RUNNING' ORDER BY 1
+    """
 
     def two_runs() -> list[tuple[Any, ...]]:
         assert serving.poll() is None, serving.communicate()
-        done = rows(slow_database, ran)
+        done = rows(slow_database, ran, CHECK)
         return done if len(done) >= 2 else []
 
     done = until(two_runs, "two runs of a schedule of Prefect")

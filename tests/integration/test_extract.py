@@ -108,6 +108,13 @@ def test_an_empty_table_gives_an_empty_frame_of_the_right_types(shared_database:
     assert read(shared_database).is_empty()
 
 
+def test_rows_come_in_the_order_of_operation_and_time(database: Database) -> None:
+    insert(database, *((("merge", "commit")[n % 2], n, NOON + n * timedelta(minutes=1)) for n in range(59, -1, -1)))
+    with extract_metrics(database, native("pggit"), start=NOON, end=NOON + HOUR) as metrics:
+        assert isinstance(metrics.frame, pl.DataFrame)
+        assert metrics.frame.equals(metrics.frame.sort("operation_type", "created_at"))
+
+
 def test_slices_together_hold_every_row_once(database: Database, spool_root: Path) -> None:
     ids = minutes(database)
     seen: list[tuple[int, int]] = []
@@ -116,6 +123,7 @@ def test_slices_together_hold_every_row_once(database: Database, spool_root: Pat
         native("pggit"),
         start=NOON,
         end=NOON + 59 * timedelta(minutes=1),
+        held_rows=15,
         slice_rows=15,
         progress=lambda done, count: seen.append((done, count)),
     )
@@ -131,12 +139,12 @@ def test_slices_together_hold_every_row_once(database: Database, spool_root: Pat
 
 def test_a_slice_without_rows_is_no_obstacle(database: Database) -> None:
     ids = minutes(database, 30)
-    assert read(database, end=NOON + 2 * HOUR, slice_rows=5)["metric_id"].to_list() == ids
+    assert read(database, end=NOON + 2 * HOUR, held_rows=5, slice_rows=5)["metric_id"].to_list() == ids
 
 
 def test_a_window_of_one_instant_is_one_slice(database: Database) -> None:
     insert(database, *(("commit", 1, NOON) for _ in range(20)))
-    assert read(database, end=NOON, slice_rows=1).height == 20
+    assert read(database, end=NOON, held_rows=1, slice_rows=1).height == 20
 
 
 def test_rows_committed_while_reading_do_not_appear(database: Database) -> None:
@@ -145,7 +153,7 @@ def test_rows_committed_while_reading_do_not_appear(database: Database) -> None:
     def interfere(done: int, count: int) -> None:
         insert(database, ("commit", 1, NOON + HOUR))
 
-    assert read(database, slice_rows=20, progress=interfere)["metric_id"].to_list() == ids
+    assert read(database, held_rows=20, slice_rows=20, progress=interfere)["metric_id"].to_list() == ids
 
 
 def test_the_temporary_files_go_when_a_later_slice_fails(database: Database, spool_root: Path) -> None:
@@ -153,7 +161,7 @@ def test_the_temporary_files_go_when_a_later_slice_fails(database: Database, spo
     query = "SELECT metric_id, operation_type, nullif(duration_ms, 59) AS duration_ms, created_at FROM {}"
     source = Source("mine", query.format("pggit.performance_metrics"))
     with pytest.raises(InvalidData, match="1 row with NULL duration_ms"):
-        read(database, source, slice_rows=20)
+        read(database, source, held_rows=20, slice_rows=20)
     assert list(spool_root.iterdir()) == []
 
 
@@ -165,7 +173,10 @@ def test_an_estimate_far_too_low_is_logged(database: Database, caplog: pytest.Lo
         )
     query = "SELECT many AS metric_id, 'a' AS operation_type, 1 AS duration_ms, timestamptz '2026-03-01 12:00Z' "
     with caplog.at_level(logging.WARNING):
-        assert read(database, Source("mine", query + "AS created_at FROM many()"), slice_rows=10).height == 50
+        assert (
+            read(database, Source("mine", query + "AS created_at FROM many()"), held_rows=10, slice_rows=10).height
+            == 50
+        )
     assert [record.getMessage() for record in caplog.records] == [
         "slice 1 of 1 has 50 rows where 10 were meant: the planner's estimate is off, ANALYZE the tables read"
     ]
@@ -189,7 +200,7 @@ def test_slices_over_a_change_of_clocks_leave_nothing_out(database: Database) ->
     insert(database, *(("commit", n, first + n * HOUR) for n in range(24)))
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
         connection.execute("ANALYZE pggit.performance_metrics")
-    frame = read(database, start=start, end=end, slice_rows=3)
+    frame = read(database, start=start, end=end, held_rows=3, slice_rows=3)
     assert frame["created_at"].to_list() == [first + n * HOUR for n in range(24)]
 
 

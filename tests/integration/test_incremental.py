@@ -188,7 +188,7 @@ def test_a_window_long_past_does_not_begin_a_store(database: Database, store: St
     fill(database, 5000)
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
         connection.execute("ANALYZE pggit.performance_metrics")
-    rows, count = read(database, store, end=NOON - 6 * DAY, slice_rows=100)
+    rows, count = read(database, store, end=NOON - 6 * DAY, held_rows=100, slice_rows=100)
     assert rows == in_table(database, NOON - 7 * DAY, NOON - 6 * DAY)
     assert count is None
 
@@ -223,10 +223,10 @@ def test_more_than_fits_into_memory_comes_as_a_lazy_frame_and_leaves_no_links(
 ) -> None:
     fill(database, 1000)
     with read_metrics(
-        database, native("pggit"), start=NOON - 7 * DAY, end=NOON, store=store, slice_rows=100
+        database, native("pggit"), start=NOON - 7 * DAY, end=NOON, store=store, held_rows=100, slice_rows=100
     ) as metrics:
         assert isinstance(metrics.frame, pl.LazyFrame)
-        moved(database, store, slice_rows=100)
+        moved(database, store, held_rows=100, slice_rows=100)
         shutil.rmtree(store.directory / "nothing", ignore_errors=True)
         execute(database, "TRUNCATE performance_metrics")
         assert moved(database, store) == 0  # the store is empty now, the loan is not
@@ -340,7 +340,7 @@ def test_too_much_in_open_transactions_is_read_without_the_store(
     with database.connect() as writer:
         writer.execute("INSERT INTO performance_metrics (operation_type, duration_ms) VALUES ('open', 1)")
         fill(database, 50)
-        said, *_ = whole(database, store, caplog, slice_rows=10)
+        said, *_ = whole(database, store, caplog, held_rows=10, slice_rows=10)
     assert said == "reading without the store: too many rows may be of transactions that have not ended"
 
 
@@ -475,7 +475,7 @@ from pggit_analytics.postgres.store import Store
 database, store = Database(sys.argv[1]), StoreSettings(directory=Path(sys.argv[2]))
 start, end = map(datetime.fromisoformat, sys.argv[3:5])
 print("reading", flush=True)
-read_metrics(database, native("pggit"), start=start, end=end, store=store, slice_rows=50)
+read_metrics(database, native("pggit"), start=start, end=end, store=store, held_rows=50, slice_rows=50)
 """
 
 
@@ -560,7 +560,9 @@ def test_whatever_happens_the_rows_are_those_of_the_table(
                 hours, slice_rows, most_named = details
                 patch.setattr(row_versions, "MOST_NAMED", most_named)
                 end = NOON + hours * HOUR
-                rows, _ = read(shared_database, store, start=end - 7 * DAY, end=end, slice_rows=slice_rows)
+                rows, _ = read(
+                    shared_database, store, start=end - 7 * DAY, end=end, held_rows=slice_rows, slice_rows=slice_rows
+                )
                 assert rows == in_table(shared_database, end - 7 * DAY, end)
         for writer in writers:
             writer.rollback()

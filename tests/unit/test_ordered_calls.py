@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pggit_analytics.analysis.ordered_calls import Calls, ordered_calls
+from pggit_analytics.analysis.ordered_calls import Calls, joined_runs, ordered_calls
 from pggit_analytics.frames import METRICS
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -62,6 +63,24 @@ def test_runs_of_any_length_are_put_in_the_order_of_operation_and_time(runs: lis
 def test_calls_that_come_in_two_halves_of_time_are_joined(length: int) -> None:
     rows = [(name, half * 1000 + at) for half in (0, 1) for name in ("merge", "commit") for at in range(length)]
     assert as_rows(ordered_calls(metrics(rows))) == expected(rows)
+
+
+def test_runs_are_joined_in_order_of_operation_and_time() -> None:
+    runs = [("merge", 900), ("commit", 500), ("merge", 100), ("commit", 0)]
+    frame = metrics([(name, start + at) for name, start in runs for at in range(100)])
+    assert joined_runs(frame.lazy()).equals(frame.sort("operation_type", "created_at"))
+
+
+def test_calls_that_are_in_order_are_not_copied() -> None:
+    frame = metrics([(name, at) for name in ("commit", "merge") for at in range(100)])
+    assert np.shares_memory(ordered_calls(frame).duration_us, frame["duration_us"].to_numpy())
+
+
+def test_the_frame_stays_as_it_is_where_only_its_times_are_out_of_order() -> None:
+    frame = metrics([("commit", (at + 100) % 200) for at in range(200)])
+    before = frame.clone()
+    ordered_calls(frame)
+    assert frame.equals(before)
 
 
 def test_long_runs_at_the_head_do_not_hide_short_ones_later() -> None:
