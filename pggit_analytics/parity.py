@@ -476,6 +476,7 @@ DATAFRAME_ONLY = {
     "combine": "part of detect_combined_anomalies and compared there",
     "correlated_minutes": "part of detect_correlated_degradation and compared there",
     "joined_by_operation": "puts together the shares of a run on several machines; what they hold is compared",
+    "joined_runs": "the order of rows in memory; nothing is decided on it",
     "minute_sums": "part of detect_correlated_degradation and compared there",
     "operation_course": "the course of an operation for a chart; nothing is decided on it",
     "percentiles_of_groups": "part of detect_performance_degradation and of the baselines, compared there",
