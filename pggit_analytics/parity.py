@@ -335,6 +335,7 @@ SQL_ONLY = {
     "alert_message": "writes: part of raise_alert",
     "alert_repeat_interval": "writes: part of raise_alert",
     "alert_setting": "writes: part of raise_alert",
+    "note_changed_metrics": "writes: recording",
     "paging_source": "writes: part of raise_alert",
     "alerts_allowed": "one implementation for every writer, called by the pipeline as well",
     "analysis_time": "the clock; on the dataframe side the as_of is an argument",

@@ -238,7 +238,8 @@ ORDER BY p.proname, types
 """
 
 _TRIGGERS = """
-SELECT g.oid::BIGINT AS oid, g.tgname AS name, c.relname AS table, pg_get_triggerdef(g.oid, TRUE) AS definition
+SELECT g.oid::BIGINT AS oid, g.tgname AS name, c.relname AS table,
+       concat_ws(' ', pg_get_triggerdef(g.oid, TRUE), g.tgenabled) AS definition
 FROM pg_trigger AS g
 JOIN pg_class AS c ON c.oid = g.tgrelid
 WHERE c.relnamespace = %s AND NOT g.tgisinternal

@@ -2,7 +2,9 @@
 
 Each run compares row versions (`row_versions`) in its snapshot: rows written since the horizon of the last one are
 read, and the others are counted. Where they are not as many as stored, something was deleted or re-written: the hours
-that differ are read again. What cannot be compared (another server, a restart, a damaged store) is read as a whole.
+that differ are read again. Where triggers have noted what was changed or added late, only the hours that they name are
+looked at, and what was written lately; everything is counted once a day all the same. What cannot be compared (another
+server, a restart, a damaged store) is read as a whole.
 
 Of this run's snapshot only rows before its own horizon are kept; later ones are read again by the next run.
 """
@@ -10,6 +12,7 @@ Of this run's snapshot only rows before its own horizon are kept; later ones are
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -35,6 +38,7 @@ from pggit_analytics.postgres.extract import (
     slices,
 )
 from pggit_analytics.postgres.row_versions import (
+    CHANGES,
     MOST_COMPARABLE,
     TABLE,
     Circumstances,
@@ -58,6 +62,12 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 #: rows by their transaction: whether it came before the present horizon
 _NOTHING_NEW = pl.DataFrame(schema={**METRICS.columns, "is_settled": pl.Boolean})
+
+#: timings are noted as late when they had ended this long before, and counted again after so long; microseconds
+_LATE_US, _COUNT_AGAIN_US = HOUR_US, 24 * HOUR_US
+
+#: more spans of time than this are looked through as one
+_MOST_SPANS = 24
 
 #: bytes of a stored row, roughly and rather too many
 _ROW_BYTES = 20
@@ -109,6 +119,8 @@ class _Contents:
     unsettled: pl.DataFrame = field(default_factory=METRICS.empty)
     #: rows that came from the database
     moved: int = 0
+    #: whether all the rows were counted
+    are_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +173,18 @@ class _Run:
         if contents is None:
             _log.info("reading without the store: too many rows may be of transactions that have not ended")
             return None
-        manifest = self._kept(store, Manifest(now.fingerprint, now.horizon, now.position, since), contents.segments)
-        if known is None or replace(manifest, position=known.position) != known:
+        manifest = Manifest(
+            now.fingerprint,
+            now.horizon,
+            now.position,
+            since,
+            watch=now.watch.fingerprint,
+            # transactions from this horizon on are also from an earlier one on
+            reach=max(now.watch.reach, known.reach if known is not None else 0),
+            counted=now.watch.now if known is None or contents.are_counted else known.counted,
+        )
+        manifest = self._kept(store, manifest, contents.segments)
+        if known is None or replace(manifest, position=known.position, reach=known.reach) != known:
             store.commit(manifest)
         metrics = self._lent(store, manifest, contents)
         if manifest.size > self.settings.max_gigabytes * 1e9:
@@ -235,6 +257,14 @@ def _comparable(known: Manifest | None, now: Circumstances) -> Manifest | None:
     return known
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The hours since 1970 of rows added late, and of rows removed."""
+
+    added: frozenset[int]
+    removed: frozenset[int]
+
+
 class _Update:
     """Brings the contents of a store up to a snapshot, from an hour on."""
 
@@ -248,6 +278,7 @@ class _Update:
         self._most = run.slice_rows
         self._read = Reader(connection, run.database, run.source)
         self._table = sql.Identifier(run.database.schema, TABLE)
+        self._changes = sql.Identifier(run.database.schema, CHANGES)
 
     def of_nothing(self) -> _Contents | None:
         """Everything, read for the first time; None when too many rows are of transactions from the horizon on."""
@@ -267,28 +298,63 @@ class _Update:
         if known.horizon == self._now.next_transaction:  # no transaction has ended since
             return self._read_again(_Contents(list(known.segments)), pieces)
         written = written_between(known.horizon, self._now.next_transaction)
-        total, first = self._counted(known, written)
-        new = self._written(written, first) if first else _NOTHING_NEW
+        told, total = self._told(known), 0
+        if told is None:
+            total, place = self._counted(known, written)
+        else:
+            place = self._places(known, told.added)
+        new = self._written(written, place) if place else _NOTHING_NEW
+        are_too_many = new.height > self._most
         unsettled: pl.DataFrame | None
-        counts: dict[int, tuple[int, int]] | None  # None where nothing differs; empty where every row has gone
-        if new.height > self._most:  # read by hours, in pieces that fit into memory
-            unsettled, added = self._unsettled(), METRICS.empty()
-            counts = self._histogram(known, written)
-            differing = {hour for hour, (_, written_since) in counts.items() if written_since}
+        # the hours to be compared with what is stored; None = all
+        compared: frozenset[int] | None
+        if are_too_many:  # read by hours, in pieces that fit into memory
+            unsettled, added, compared = self._unsettled(), METRICS.empty(), None
         else:
             inside = new.filter(_hour_of_row() >= known.since)
             unsettled, added = _plain(new.filter(~pl.col("is_settled"))), _plain(inside.filter("is_settled"))
-            counts = None if total - inside.height == known.rows else self._histogram(known, written)
-            differing = set()
+            if told is not None:
+                compared = told.removed
+            else:
+                compared = frozenset() if total - inside.height == known.rows else None
         if unsettled is None:
             return None
-        if counts is not None:
-            stored = known.hours
-            differing |= {hour for hour in {*counts, *stored} if counts.get(hour, (0, 0))[0] != stored[hour]}
-            pieces += self._pieces_of_hours({hour: sum(counts[hour]) for hour in differing if hour in counts})
+        stored, counts = known.hours, self._histogram(known, written, compared)
+        differing = {
+            hour
+            for hour in ({*counts, *stored} if compared is None else compared)
+            if counts[hour][0] != stored[hour] or (are_too_many and counts[hour][1])
+        }
+        pieces += self._pieces_of_hours({hour: sum(counts[hour]) for hour in differing if sum(counts[hour])})
         segments = self._store.without(known.segments, differing)
         segments += self._store.write(added.filter(~_hour_of_row().is_in(sorted(differing))))
-        return self._read_again(_Contents(segments, unsettled, new.height), pieces)
+        return self._read_again(_Contents(segments, unsettled, new.height, told is None or are_too_many), pieces)
+
+    def _told(self, known: Manifest) -> _Told | None:
+        """What the triggers have noted since the known horizon; None where the rows have to be counted."""
+        if (
+            self._now.watch.fingerprint is None
+            or self._now.watch.fingerprint != known.watch
+            or not known.reach
+            or self._since < known.since
+            or not 0 <= self._now.watch.now - known.counted < _COUNT_AGAIN_US
+        ):
+            return None
+        rows = self._connection.execute(
+            sql.SQL(
+                "SELECT floor(extract(EPOCH FROM hour) / 3600)::BIGINT, change FROM {changes} "
+                "WHERE transaction_id >= {horizon} AND hour >= {since}"
+            ).format(changes=self._changes, horizon=known.horizon, since=_literal(_instant(known.since)))
+        ).fetchall()
+        hours = {what: frozenset(hour for hour, change in rows if change == what) for what in ("added", "removed")}
+        return _Told(**hours)
+
+    def _places(self, known: Manifest, added: frozenset[int]) -> sql.Composable:
+        """The condition of rows that may have been written since the known horizon, by when they ended."""
+        lately = _EPOCH + timedelta(microseconds=known.reach - _LATE_US)
+        late = frozenset(hour for hour in added if _instant(hour) < lately)
+        recent = sql.SQL("created_at >= {}").format(_literal(lately))
+        return sql.SQL("({} OR {})").format(recent, _in(late)) if late else recent
 
     def _read_again(self, contents: _Contents, pieces: Sequence[_Piece]) -> _Contents:
         """The contents with all rows of some pieces of time; one is written while the next is read."""
@@ -309,11 +375,11 @@ class _Update:
         """The rows that the next run has to look for again; None when they are too many."""
         if self._now.horizon == self._now.next_transaction:
             return METRICS.empty()
-        rows = self._written(written_between(self._now.horizon, self._now.next_transaction), None)
+        rows = self._written(written_between(self._now.horizon, self._now.next_transaction), sql.SQL("TRUE"))
         return None if rows.height > self._most else _plain(rows)
 
-    def _counted(self, known: Manifest, written: sql.Composable) -> tuple[int, str | None]:
-        """How many rows there are from the known hours on, and where the first of those newly written lies."""
+    def _counted(self, known: Manifest, written: sql.Composable) -> tuple[int, sql.Composable | None]:
+        """How many rows there are from the known hours on, and the condition of rows that may be newly written."""
         row = self._connection.execute(
             sql.SQL(
                 "SELECT count(*) FILTER (WHERE created_at >= {known}), (min(ctid) FILTER (WHERE {written}))::TEXT "
@@ -330,18 +396,18 @@ class _Update:
             )
         ).fetchone()
         assert row is not None, "an aggregate returns one row"
-        return row[0], row[1]
+        return row[0], None if row[1] is None else sql.SQL("ctid >= {}::TID").format(sql.Literal(row[1]))
 
-    def _written(self, written: sql.Composable, first: str | None) -> pl.DataFrame:
+    def _written(self, written: sql.Composable, place: sql.Composable) -> pl.DataFrame:
         """The rows that meet the condition, as `_NOTHING_NEW`; one more than may be when they are too many."""
         statement = sql.SQL(
             "SELECT metric_id::BIGINT AS metric_id, operation_type::TEXT AS operation_type, "
             "(duration_ms * 1000)::BIGINT AS duration_us, created_at, NOT ({unsettled}) AS is_settled FROM {table} "
-            "WHERE ctid >= {first}::TID AND created_at >= {since} AND created_at <= {last} AND {written} LIMIT {most}"
+            "WHERE {place} AND created_at >= {since} AND created_at <= {last} AND {written} LIMIT {most}"
         ).format(
             unsettled=written_between(self._now.horizon, self._now.next_transaction),
             table=self._table,
-            first=sql.Literal(first or "(0,0)"),
+            place=place,
             since=_literal(_instant(self._since)),
             last=_literal(_LAST),
             written=written,
@@ -350,17 +416,24 @@ class _Update:
         rows = self._read.rows([statement.as_string(None)])
         return rows.with_columns(pl.col("created_at").cast(INSTANT)).select(_NOTHING_NEW.columns)
 
-    def _histogram(self, known: Manifest, written: sql.Composable) -> dict[int, tuple[int, int]]:
-        """Hours since 1970 -> number of rows written before the known horizon, and since."""
+    def _histogram(
+        self, known: Manifest, written: sql.Composable, hours: frozenset[int] | None
+    ) -> defaultdict[int, tuple[int, int]]:
+        """Hours since 1970, all known ones or these -> number of rows written before the known horizon, and since."""
+        counts: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        if hours is not None and not hours:
+            return counts
+        place = sql.SQL("created_at >= {}").format(_literal(_instant(known.since))) if hours is None else _in(hours)
         rows = self._connection.execute(
             sql.SQL(
                 "SELECT floor(extract(EPOCH FROM h.hour) / 3600)::BIGINT, sum(h.old)::BIGINT, sum(h.new)::BIGINT FROM ("
                 "SELECT date_trunc('hour', created_at AT TIME ZONE 'UTC') AS hour, "
                 "count(*) FILTER (WHERE NOT {written}) AS old, count(*) FILTER (WHERE {written}) AS new "
-                "FROM {table} WHERE created_at >= {since} AND created_at <= {last} GROUP BY 1) AS h GROUP BY 1"
-            ).format(written=written, table=self._table, since=_literal(_instant(known.since)), last=_literal(_LAST))
+                "FROM {table} WHERE {place} AND created_at <= {last} GROUP BY 1) AS h GROUP BY 1"
+            ).format(written=written, table=self._table, place=place, last=_literal(_LAST))
         )
-        return {hour: (old, new) for hour, old, new in rows}
+        counts.update({hour: (old, new) for hour, old, new in rows})
+        return counts
 
     def _pieces(self, start: datetime, end: datetime) -> list[_Piece]:
         """[start, end] in equal pieces of as many rows as fit, by the planner's estimate."""
@@ -378,6 +451,23 @@ class _Update:
             else:
                 pieces.append((hour, hour + 1, counts[hour]))
         return [(_instant(low), _instant(high) - _MICROSECOND) for low, high, _ in pieces]
+
+
+def _in(hours: frozenset[int]) -> sql.Composable:
+    """The condition of rows that ended in these hours, or of all between them where they are too scattered."""
+    spans: list[tuple[int, int]] = []
+    for hour in sorted(hours):
+        if spans and spans[-1][1] == hour:
+            spans[-1] = (spans[-1][0], hour + 1)
+        else:
+            spans.append((hour, hour + 1))
+    if len(spans) > _MOST_SPANS:
+        spans = [(spans[0][0], spans[-1][1])]
+    conditions = [
+        sql.SQL("created_at >= {} AND created_at < {}").format(_literal(_instant(low)), _literal(_instant(high)))
+        for low, high in spans
+    ]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(conditions))
 
 
 def _count(rows: pl.LazyFrame) -> int:

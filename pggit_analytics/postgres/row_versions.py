@@ -9,6 +9,8 @@ transaction still running: all before it have ended. So of a later snapshot of t
 
 An update writes a new version, a deletion leaves one row fewer. So rows of transactions before the horizon are the same
 as at the earlier snapshot exactly when they are as many.
+
+Counting them takes a scan of the table. Where triggers note which hours were changed (`Watch`), only those are counted.
 """
 
 from __future__ import annotations
@@ -22,6 +24,14 @@ from psycopg import sql
 from pggit_analytics.postgres.connection import Database
 
 TABLE = "performance_metrics"
+
+#: where triggers note the hours whose rows were changed, or added late; and the triggers
+CHANGES = "performance_metrics_changes"
+_TRIGGERS = (
+    "performance_metrics_note_delete",
+    "performance_metrics_note_update",
+    "performance_metrics_register_operation_types",
+)
 
 #: as many transactions are named one by one, which the server compares fastest and in parallel
 MOST_NAMED = 50_000
@@ -76,6 +86,50 @@ _CIRCUMSTANCES = """
     FROM (SELECT pg_current_snapshot() AS snapshot) AS s, pg_catalog.pg_stat_bgwriter AS b
 """
 
+# The triggers and their log: NULL while one of them is missing or off, may be passed over (by statements on a parent or
+# child, or by logical replication), or the log may not be read. A trigger that was off in between is another row
+# version in the catalogue; so is a function that was replaced.
+_WATCH = """
+    SELECT
+        CASE
+            WHEN count(*) = {triggers}
+                AND bool_and(g.tgenabled = 'A' AND r.relkind = 'r' AND NOT r.relhassubclass)
+                AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
+                AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = {table}::regclass)
+                AND NOT EXISTS (SELECT FROM pg_catalog.pg_replication_origin)
+            THEN concat_ws(
+                ';', string_agg(concat_ws(' ', g.oid, g.xmin, p.oid, p.xmin), ';' ORDER BY g.tgname), c.oid,
+                pg_relation_filenode(c.oid)
+            )
+        END,
+        has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
+        (extract(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT
+    FROM pg_catalog.to_regclass({changes}) AS c (oid)
+    LEFT JOIN pg_catalog.pg_trigger AS g ON g.tgrelid = {table}::regclass AND g.tgname = ANY ({names})
+    LEFT JOIN pg_catalog.pg_class AS r ON r.oid = g.tgrelid
+    LEFT JOIN pg_catalog.pg_proc AS p ON p.oid = g.tgfoid
+    GROUP BY c.oid
+"""
+
+_CHECKPOINT = """
+    SELECT
+        split_part(c.next_xid, ':', 1)::BIGINT * 4294967296 + split_part(c.next_xid, ':', 2)::BIGINT,
+        (extract(EPOCH FROM c.checkpoint_time) * 1000000)::BIGINT
+    FROM pg_catalog.pg_control_checkpoint() AS c
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The triggers that note what is not told by the rows of a transaction's own time."""
+
+    #: while it stays, nothing went unnoted; None when they cannot be relied on
+    fingerprint: str | None
+    #: rows of the horizon and later transactions were written after it, by the server's clock; 0 = unknown
+    reach: int
+    #: the server's clock; both in microseconds since 1970
+    now: int
+
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
@@ -90,6 +144,7 @@ class Circumstances:
     fingerprint: str
     #: why row versions say nothing here; None when they do
     objection: str | None
+    watch: Watch
 
 
 def identity(connection: psycopg.Connection, database: Database) -> str | None:
@@ -116,7 +171,32 @@ def circumstances(connection: psycopg.Connection, database: Database) -> Circums
         objection = "performance_metrics is no plain table"
     elif is_secured:
         objection = "row security chooses the rows of performance_metrics"
-    return Circumstances(horizon, next_transaction, position, fingerprint, objection)
+    watch = _watch(connection, database, horizon)
+    return Circumstances(horizon, next_transaction, position, fingerprint, objection, watch)
+
+
+def _watch(connection: psycopg.Connection, database: Database, horizon: int) -> Watch:
+    """That of the current transaction's snapshot, whose horizon this is.
+
+    A transaction gets its number before it writes. So what has a number that was not given yet at a checkpoint was
+    written after it.
+    """
+    row = connection.execute(
+        sql.SQL(_WATCH).format(
+            table=_name(database),
+            changes=_name(database, CHANGES),
+            names=sql.Literal(list(_TRIGGERS)),
+            triggers=sql.Literal(len(_TRIGGERS)),
+        )
+    ).fetchone()
+    assert row is not None, "to_regclass is one row"
+    fingerprint, may_ask, now = row
+    if not may_ask:
+        return Watch(None, 0, now)
+    checkpoint = connection.execute(_CHECKPOINT.encode()).fetchone()
+    assert checkpoint is not None, "every server has had a checkpoint"
+    next_transaction, at = checkpoint
+    return Watch(fingerprint, at if next_transaction <= horizon else 0, now)
 
 
 def written_between(first: int, next_transaction: int) -> sql.Composable:
@@ -145,5 +225,5 @@ def _bytes(number: int) -> sql.Composable:
     return sql.SQL("{}::BYTEA").format(sql.Literal(f"\\x{number:08x}"))
 
 
-def _name(database: Database) -> sql.Literal:
-    return sql.Literal(sql.Identifier(database.schema, TABLE).as_string(None))
+def _name(database: Database, table: str = TABLE) -> sql.Literal:
+    return sql.Literal(sql.Identifier(database.schema, table).as_string(None))

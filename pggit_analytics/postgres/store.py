@@ -33,7 +33,7 @@ from pggit_analytics.frames import METRICS
 _log = logging.getLogger(__name__)
 
 #: rises when files or manifest change their meaning
-FORMAT = 1
+FORMAT = 2
 
 HOUR_US = 3_600_000_000
 
@@ -80,6 +80,11 @@ class Manifest:
     #: hours since 1970 from which on rows are stored
     since: int
     segments: tuple[Segment, ...] = ()
+    #: `row_versions.Watch`: its fingerprint and reach, when this was the state of the source
+    watch: str | None = None
+    reach: int = 0
+    #: when the rows were last counted, by the server's clock, microseconds since 1970
+    counted: int = 0
 
     @property
     def hours(self) -> Counter[int]:

@@ -31,6 +31,7 @@ SET LOCAL search_path TO :"schema", pg_temp;
 \ir ../tables/performance_baseline_history.sql
 \ir ../tables/performance_baselines.sql
 \ir ../tables/performance_metrics.sql
+\ir ../tables/performance_metrics_changes.sql
 \ir ../tables/merge_sync_state.sql
 \ir ../tables/statement_sampling.sql
 \ir ../tables/statement_counters.sql
@@ -46,9 +47,12 @@ SET LOCAL search_path TO :"schema", pg_temp;
 \ir ../functions/check_as_of.sql
 \ir ../functions/check_operation_type.sql
 \ir ../functions/record_performance_metric.sql
+\ir ../functions/note_changed_metrics.sql
 \ir ../functions/register_operation_types.sql
 \ir ../functions/start_performance_trace.sql
 \ir ../functions/end_performance_trace.sql
+\ir ../triggers/performance_metrics_note_delete.sql
+\ir ../triggers/performance_metrics_note_update.sql
 \ir ../triggers/performance_metrics_register_operation_types.sql
 \ir ../roles/pggit_pipeline.sql
 \ir ../roles/pggit_reader.sql

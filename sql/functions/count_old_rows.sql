@@ -105,7 +105,9 @@ BEGIN
                WHERE s.snooze_until < v_logs
                  AND NOT EXISTS (
                      SELECT FROM performance_alerts AS a
-                     WHERE a.resolved_at IS NULL AND a.opened_at <= s.snooze_until));
+                     WHERE a.resolved_at IS NULL AND a.opened_at <= s.snooze_until))
+            + (SELECT count(*) FROM performance_metrics_changes AS c
+               WHERE c.noted_at < least(v_logs, now() - INTERVAL '48 hours'));
     END IF;
 END;
 $$;

@@ -2,8 +2,8 @@
 -- delete_old_logs(...): deletes one batch of log rows older than p_days days before p_as_of, and returns how many rows
 -- that were. Repeat it, each call in a transaction of its own, while it deletes p_batch_size rows.
 --
--- First delivery attempts, then finished recalculations of baselines, finished runs of scheduled jobs, and snoozes that
--- have ended. Attempts at a message that is still pending or has failed stay with it; so does the latest run of a job,
+-- First delivery attempts, then finished recalculations of baselines, finished runs of scheduled jobs, snoozes that
+-- have ended, and what is noted of changed timings. Attempts at a message that is still pending or has failed stay with it; so does the latest run of a job,
 -- which says where its schedule is; a snooze stays while an alert that was open before its end still is.
 -- Rows that others hold are passed over; a table that is locked as a whole fails the call after 2 seconds.
 -- Out of range or NULL raises 22023. The caller needs DELETE on the tables.
@@ -59,6 +59,15 @@ BEGIN
           AND NOT EXISTS (
               SELECT FROM performance_alerts AS a WHERE a.resolved_at IS NULL AND a.opened_at <= o.snooze_until)
         ORDER BY o.snooze_until LIMIT p_batch_size - v_total FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    v_total := v_total + v_rows;
+
+    -- not those of the last two days, however soon p_as_of is: a store that is not older goes by them
+    DELETE FROM performance_metrics_changes AS c
+    WHERE c.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM performance_metrics_changes AS o
+        WHERE o.noted_at < least(v_before, now() - INTERVAL '48 hours')
+        LIMIT p_batch_size - v_total FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     RETURN v_total + v_rows;
 END;

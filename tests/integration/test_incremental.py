@@ -526,15 +526,18 @@ steps = st.one_of(
     st.tuples(st.just("change"), sessions, st.sampled_from(sorted(CHANGES)), moments, st.sampled_from(["ASC", "DESC"])),
     st.tuples(st.just("end"), sessions, st.sampled_from(["COMMIT", "COMMIT", "ROLLBACK"])),
     st.tuples(st.just("read"), st.sampled_from([0, 0, 0, -48, 2]), st.sampled_from([2, 999]), st.sampled_from([0, 99])),
+    st.tuples(st.just("checkpoint")),
     st.tuples(st.just("damage"), st.sampled_from(["delete", "flip", "cut", "lose", "manifest", "leftovers"])),
 )  # fmt: skip
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(steps, min_size=5, max_size=40))
+@given(st.lists(steps, min_size=5, max_size=40), st.booleans())
 def test_whatever_happens_the_rows_are_those_of_the_table(
-    shared_database: Database, tmp_path_factory: pytest.TempPathFactory, script: list[tuple[Any, ...]]
+    shared_database: Database, tmp_path_factory: pytest.TempPathFactory, script: list[tuple[Any, ...]], is_now: bool
 ) -> None:
+    """With ``is_now`` the rows end about the present hour, so that some are late and some are not."""
+    noon = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) if is_now else NOON
     execute(shared_database, "TRUNCATE performance_metrics")
     store = StoreSettings(directory=tmp_path_factory.mktemp("store"))
     store.directory.chmod(0o700)
@@ -549,17 +552,19 @@ def test_whatever_happens_the_rows_are_those_of_the_table(
             kind, *details = step
             if kind in {"write", "change"}:
                 number, what, hours, *way = details
-                at = f"timestamptz '{NOON + hours * HOUR}'"
+                at = f"timestamptz '{noon + hours * HOUR}'"
                 statement = (INSERTS | CHANGES)[what].format(n=next(numbers), at=at, way=way[0] if way else "")
                 attempt(writers[number], statement)
             elif kind == "end":
                 writers[details[0]].execute(details[1].encode())
+            elif kind == "checkpoint":
+                execute(shared_database, "CHECKPOINT")
             elif kind == "damage":
                 damage(store.directory, details[0])
             else:
                 hours, slice_rows, most_named = details
                 patch.setattr(row_versions, "MOST_NAMED", most_named)
-                end = NOON + hours * HOUR
+                end = noon + hours * HOUR
                 rows, _ = read(
                     shared_database, store, start=end - 7 * DAY, end=end, held_rows=slice_rows, slice_rows=slice_rows
                 )

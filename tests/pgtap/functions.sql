@@ -83,6 +83,7 @@ VALUES
     ('missed_jobs',                        'stable'),
     ('missing_function_of_job',            'stable'),
     ('next_digest_at',                     'stable'),
+    ('note_changed_metrics',               'volatile'),
     ('note_channel_outcome',               'volatile'),
     ('notification_silenced_until',        'stable'),
     ('operation_facts',                    'stable'),
@@ -172,8 +173,8 @@ SELECT is_empty(
 
 SELECT set_eq(
     'SELECT p.proname::TEXT FROM pg_proc AS p WHERE p.pronamespace = ''pggit''::REGNAMESPACE AND p.prosecdef',
-    ARRAY['register_operation_types', 'webhook_master_key'],
-    'only the trigger function and the one that reads the key run with the rights of their owner'
+    ARRAY['note_changed_metrics', 'register_operation_types', 'webhook_master_key'],
+    'only the trigger functions and the one that reads the key run with the rights of their owner'
 );
 
 SELECT is_empty(
