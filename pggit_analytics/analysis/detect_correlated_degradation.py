@@ -36,31 +36,31 @@ RECOMMENDATIONS = {
 # show in the 9 decimals kept.
 _PEARSON = """
     WITH shared AS (
-        SELECT a.operation_type AS operation_type_1, b.operation_type AS operation_type_2, a.mean AS x, b.mean AS y
+        SELECT a.operation AS one, b.operation AS two, a.mean AS x, b.mean AS y
         FROM means AS a
-        JOIN means AS b ON a.minute = b.minute AND a.operation_type < b.operation_type
+        JOIN means AS b ON a.minute = b.minute AND a.operation < b.operation
     ),
     centres AS (
-        SELECT operation_type_1, operation_type_2, avg(x) AS centre_x, avg(y) AS centre_y, count(*) AS shared_minutes
+        SELECT one, two, avg(x) AS centre_x, avg(y) AS centre_y, count(*) AS shared_minutes
         FROM shared
-        GROUP BY operation_type_1, operation_type_2
+        GROUP BY one, two
         HAVING count(*) >= $minimum AND min(x) < max(x) AND min(y) < max(y)
     ),
     deviations AS (
-        SELECT operation_type_1, operation_type_2, shared_minutes, x - centre_x AS dx, y - centre_y AS dy
+        SELECT one, two, shared_minutes, x - centre_x AS dx, y - centre_y AS dy
         FROM shared
-        JOIN centres USING (operation_type_1, operation_type_2)
+        JOIN centres USING (one, two)
     ),
     sums AS (
         SELECT
-            operation_type_1, operation_type_2, shared_minutes,
+            one, two, shared_minutes,
             sum(dx * dy) - sum(dx) * sum(dy) / shared_minutes AS sxy,
             sum(dx * dx) - sum(dx) * sum(dx) / shared_minutes AS sxx,
             sum(dy * dy) - sum(dy) * sum(dy) / shared_minutes AS syy
         FROM deviations
-        GROUP BY operation_type_1, operation_type_2, shared_minutes
+        GROUP BY one, two, shared_minutes
     )
-    SELECT operation_type_1, operation_type_2, shared_minutes, sxy / sqrt(sxx * syy) AS r
+    SELECT one, two, shared_minutes, sxy / sqrt(sxx * syy) AS r
     FROM sums
 """
 
@@ -138,12 +138,20 @@ def correlated_minutes(sums: pl.DataFrame, *, as_of: datetime, correlation_thres
     """
     as_of = check_as_of(as_of)
     threshold = float(check_number("correlation_threshold", correlation_threshold, 0, 1, low_excluded=True))
+    means = _means_of_busiest(sums)
+    names = means["operation_type"].unique().sort()
     with session() as connection:
-        connection.register("means", _means_of_busiest(sums))
+        # numbers, which are joined and grouped by in half the time that names take
+        connection.register("means", means.with_columns(_position(names).alias("operation")))
         pairs: pl.DataFrame = connection.sql(_PEARSON, params={"minimum": MINIMUM_SHARED_MINUTES}).pl()
     one, two, bottleneck = pl.col("operation_type_1"), pl.col("operation_type_2"), pl.col("shared_bottleneck")
     return (
-        pairs.with_columns(rounded(pairs["r"]).alias("correlation_coefficient"))
+        pairs.select(
+            names.gather(pairs["one"]).alias("operation_type_1"),
+            names.gather(pairs["two"]).alias("operation_type_2"),
+            "shared_minutes",
+            rounded(pairs["r"]).alias("correlation_coefficient"),
+        )
         .filter(pl.col("correlation_coefficient") > threshold)
         .with_columns(shared_bottleneck(one, two).alias("shared_bottleneck"))
         .with_columns(
@@ -182,6 +190,11 @@ def rounded(coefficients: pl.Series) -> pl.Series:
     return pl.Series(
         [float(Decimal(f"{r:.15g}").quantize(nano, ROUND_HALF_UP)) for r in coefficients], dtype=pl.Float64
     )
+
+
+def _position(names: pl.Series) -> pl.Expr:
+    """Of an operation its position among the names, which are in order."""
+    return pl.col("operation_type").cast(pl.Enum(names)).to_physical()
 
 
 def _means_of_busiest(sums: pl.DataFrame) -> pl.DataFrame:

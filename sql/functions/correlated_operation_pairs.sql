@@ -55,7 +55,7 @@ BEGIN
             LEFT JOIN (
                 SELECT
                     date_bin('1 minute', m.created_at, TIMESTAMPTZ '2000-01-01 00:00+00') AS minute,
-                    (sum(m.duration_ms) * 1000)::FLOAT8 / count(*) AS mean_us,
+                    (sum(m.duration_ms) * 1000)::BIGINT::FLOAT8 / count(*) AS mean_us,
                     count(*) AS row_count
                 FROM performance_metrics AS m
                 WHERE m.operation_type = t.operation_type
