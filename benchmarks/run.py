@@ -58,19 +58,21 @@ each. Reading for `analyze` beats both because the server packs the rows of an o
 connections. What a run takes besides reading is told below, part by part. Pandas and the SQL functions find what the
 plan asks for; following levels and incidents are work that only `analyze` does."""
 
-_OF_STORE = """What is read is 1 % of the rows, but to know that the others are still as they were the server looks at
-all of them, without sending them. With a million rows that and a few connections are most of the time."""
+_OF_STORE = """What is new is found by when timings ended, and by the hours that triggers have noted as changed or
+filled late, so no row that stays is looked at in the database. What is stored is then read from Parquet into memory,
+which is most of the time that is left."""
 
 _OF_CLUSTER = """Cores are busy with everything that runs on the machine: the worker, and the server that computes for
 it on two connections. What one worker leaves idle bounds what a second one can bring. See `docs/scaling.md`."""
 
 _OF_FOOTPRINT = """An insert of one row pays for five indexes and, once a statement, for the trigger that registers
-operations first seen: it asks which of the inserted names are registered. In batches the trigger hardly shows, but the
-covering index does: its entries are in the order of operations, not of time. Tried for the trigger: asking before the
-INSERT, asking row by row with an index, a trigger for each row (quicker for one row, slower for each row of a batch),
-remembering names in a setting of the session (forgets what is deleted), and a trigger whose WHEN asks that setting (no
-quicker for one row, batches 17 to 33 % slower). None of them brings one row a transaction under 15 %; without the
-trigger it is under 15 %. Who records with the recorder writes batches from another thread."""
+operations first seen and notes late timings: it asks which of the inserted names are registered, and whether a timing
+ended more than an hour ago. In batches the trigger hardly shows, but the covering index does: its entries are in the
+order of operations, not of time. Tried for the trigger: asking before the INSERT, asking row by row with an index, a
+trigger for each row (quicker for one row, slower for each row of a batch), remembering names in a setting of the
+session (forgets what is deleted), and a trigger whose WHEN asks that setting (no quicker for one row, batches 17 to
+33 % slower). None of them brings one row a transaction under 15 %; the indexes alone are under 15 %. Who records with
+the recorder writes batches from another thread."""
 
 JOBS = {
     "pipeline": Job(

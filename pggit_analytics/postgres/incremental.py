@@ -12,11 +12,13 @@ Of this run's snapshot only rows before its own horizon are kept; later ones are
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import psycopg
@@ -173,6 +175,7 @@ class _Run:
         if contents is None:
             _log.info("reading without the store: too many rows may be of transactions that have not ended")
             return None
+        boot, uptime = _uptime()
         manifest = Manifest(
             now.fingerprint,
             now.horizon,
@@ -181,10 +184,13 @@ class _Run:
             watch=now.watch.fingerprint,
             # transactions from this horizon on are also from an earlier one on
             reach=max(now.watch.reach, known.reach if known is not None else 0),
+            written=now.watch.now,
             counted=now.watch.now if known is None or contents.are_counted else known.counted,
+            boot=boot,
+            uptime=uptime,
         )
         manifest = self._kept(store, manifest, contents.segments)
-        if known is None or replace(manifest, position=known.position, reach=known.reach) != known:
+        if known is None or _content(manifest) != _content(known):
             store.commit(manifest)
         metrics = self._lent(store, manifest, contents)
         if manifest.size > self.settings.max_gigabytes * 1e9:
@@ -242,6 +248,20 @@ class _Run:
     def _of_window(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         window = rows.filter(pl.col("created_at").is_between(self.start, self.end))
         return window if self.operations is None else window.filter(pl.col("operation_type").is_in(self.operations))
+
+
+def _content(manifest: Manifest) -> Manifest:
+    """The manifest without what is another at every moment; it may stay as it was."""
+    return replace(manifest, position=0, reach=0, written=0, boot="", uptime=0)
+
+
+def _uptime() -> tuple[str, int]:
+    """A name for this machine's start, and the microseconds since then; the name is empty where there is none."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    except (OSError, AttributeError):
+        return "", 0
 
 
 def _comparable(known: Manifest | None, now: Circumstances) -> Manifest | None:
@@ -338,6 +358,7 @@ class _Update:
             or not known.reach
             or self._since < known.since
             or not 0 <= self._now.watch.now - known.counted < _COUNT_AGAIN_US
+            or not self._is_steady(known)
         ):
             return None
         rows = self._connection.execute(
@@ -348,6 +369,13 @@ class _Update:
         ).fetchall()
         hours = {what: frozenset(hour for hour, change in rows if change == what) for what in ("added", "removed")}
         return _Told(**hours)
+
+    def _is_steady(self, known: Manifest) -> bool:
+        """Whether the server's clock was not set since, by as much as would hide what is new."""
+        boot, uptime = _uptime()
+        is_same = boot != "" and boot == known.boot
+        passed = self._now.watch.now - known.written
+        return is_same and abs(passed - (uptime - known.uptime)) < _LATE_US // 2
 
     def _places(self, known: Manifest, added: frozenset[int]) -> sql.Composable:
         """The condition of rows that may have been written since the known horizon, by when they ended."""

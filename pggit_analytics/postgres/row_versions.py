@@ -196,7 +196,7 @@ def _watch(connection: psycopg.Connection, database: Database, horizon: int) -> 
     checkpoint = connection.execute(_CHECKPOINT.encode()).fetchone()
     assert checkpoint is not None, "every server has had a checkpoint"
     next_transaction, at = checkpoint
-    return Watch(fingerprint, at if next_transaction <= horizon else 0, now)
+    return Watch(fingerprint, at if next_transaction <= horizon and at <= now else 0, now)
 
 
 def written_between(first: int, next_transaction: int) -> sql.Composable:

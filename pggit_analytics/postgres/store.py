@@ -83,8 +83,12 @@ class Manifest:
     #: `row_versions.Watch`: its fingerprint and reach, when this was the state of the source
     watch: str | None = None
     reach: int = 0
-    #: when the rows were last counted, by the server's clock, microseconds since 1970
+    #: when this was written and when the rows were last counted, by the server's clock, microseconds since 1970
+    written: int = 0
     counted: int = 0
+    #: this machine's start, and the microseconds since then when this was written
+    boot: str = ""
+    uptime: int = 0
 
     @property
     def hours(self) -> Counter[int]:

@@ -215,6 +215,17 @@ def test_function_changed_by_hand_is_put_right(database: Database) -> None:
         assert connection.execute("SELECT analysis_time() = now()").fetchone() == (True,)
 
 
+@pytest.mark.parametrize("how", ["DISABLE TRIGGER", "ENABLE TRIGGER"])
+def test_trigger_that_does_not_fire_always_is_put_right(database: Database, how: str) -> None:
+    before = dump(database)
+    with database.connect() as connection:
+        connection.execute(f"ALTER TABLE performance_metrics {how} performance_metrics_note_delete".encode())
+    assert dump(database) != before
+
+    assert deploy(database).replaced == ("trigger performance_metrics_note_delete",)
+    assert dump(database) == before
+
+
 def test_dropped_index_is_made_again(database: Database) -> None:
     catalog = dump(database)
     as_administrator(database, "DROP INDEX pggit.performance_metrics_trace_idx")

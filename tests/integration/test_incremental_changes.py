@@ -221,6 +221,25 @@ def test_the_rows_are_counted_once_a_day_all_the_same(
     assert counts == [1]
 
 
+@pytest.mark.parametrize("other", [("another start", 0), ("", 0), (None, 31 * 60), (None, -31 * 60)])
+def test_where_the_servers_clock_may_have_been_set_the_rows_are_counted(
+    stored: Database,
+    store: StoreSettings,
+    counts: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    other: tuple[str | None, int],
+) -> None:
+    """Against the time since this machine was started: another start, unknown, half an hour more or less."""
+    boot, uptime = incremental._uptime()
+    assert boot
+    monkeypatch.setattr(
+        incremental, "_uptime", lambda: (boot if other[0] is None else other[0], uptime + other[1] * 1_000_000)
+    )
+    fill(stored, 6, NOON - HOUR)
+    assert moved(stored, store) == 6
+    assert counts == [1]
+
+
 def test_without_a_checkpoint_that_tells_since_when_the_rows_are_counted(
     database: Database, store: StoreSettings, counts: list[int]
 ) -> None:
