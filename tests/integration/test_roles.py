@@ -42,6 +42,7 @@ FINDINGS_AND_TIMINGS = {
     "performance_incident_operations",
     "performance_incidents",
     "performance_metrics",
+    "performance_metrics_changes",
     "performance_operation_types",
     "scheduled_jobs",
     "statement_counters",
