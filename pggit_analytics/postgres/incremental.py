@@ -347,7 +347,9 @@ class _Update:
         }
         pieces += self._pieces_of_hours({hour: sum(counts[hour]) for hour in differing if sum(counts[hour])})
         segments = self._store.without(known.segments, differing)
-        segments += self._store.write(added.filter(~_hour_of_row().is_in(sorted(differing))))
+        added = added.filter(~_hour_of_row().is_in(sorted(differing)))
+        # as those read by pieces come, and as whoever reads them wants to have them
+        segments += self._store.write(added.sort("operation_type", "created_at"))
         return self._read_again(_Contents(segments, unsettled, new.height, told is None or are_too_many), pieces)
 
     def _told(self, known: Manifest) -> _Told | None:

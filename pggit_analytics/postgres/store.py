@@ -184,8 +184,6 @@ class Store:
         """Write `frames.METRICS` into files, one for each day; they count once a manifest names them."""
         if rows.is_empty():
             return []
-        # each operation's together, as whoever reads them wants to have them
-        rows = rows.sort("operation_type", "created_at")
         days = rows.select((_hour() // 24).alias("day"))["day"]
         if days.min() == days.max():
             return [self._written(int(days[0]), rows.lazy())]
