@@ -107,7 +107,7 @@ BEGIN
                      SELECT FROM performance_alerts AS a
                      WHERE a.resolved_at IS NULL AND a.opened_at <= s.snooze_until))
             + (SELECT count(*) FROM performance_metrics_changes AS c
-               WHERE c.noted_at < least(v_logs, now() - INTERVAL '48 hours'));
+               WHERE c.noted_at < now() - INTERVAL '48 hours');
     END IF;
 END;
 $$;

@@ -2,9 +2,10 @@
 -- delete_old_logs(...): deletes one batch of log rows older than p_days days before p_as_of, and returns how many rows
 -- that were. Repeat it, each call in a transaction of its own, while it deletes p_batch_size rows.
 --
--- First delivery attempts, then finished recalculations of baselines, finished runs of scheduled jobs, snoozes that
--- have ended, and what is noted of changed timings. Attempts at a message that is still pending or has failed stay with it; so does the latest run of a job,
--- which says where its schedule is; a snooze stays while an alert that was open before its end still is.
+-- First delivery attempts, then finished recalculations of baselines, finished runs of scheduled jobs, and snoozes that
+-- have ended. Attempts at a message that is still pending or has failed stay with it; so does the latest run of a job,
+-- which says where its schedule is; a snooze stays while an alert that was open before its end still is. Of what is
+-- noted of changed timings the last two days stay, whatever p_days: a store that is a day old no longer goes by them.
 -- Rows that others hold are passed over; a table that is locked as a whole fails the call after 2 seconds.
 -- Out of range or NULL raises 22023. The caller needs DELETE on the tables.
 CREATE OR REPLACE FUNCTION delete_old_logs(
@@ -62,11 +63,10 @@ BEGIN
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     v_total := v_total + v_rows;
 
-    -- not those of the last two days, however soon p_as_of is: a store that is not older goes by them
     DELETE FROM performance_metrics_changes AS c
     WHERE c.ctid = ANY (ARRAY(
         SELECT o.ctid FROM performance_metrics_changes AS o
-        WHERE o.noted_at < least(v_before, now() - INTERVAL '48 hours')
+        WHERE o.noted_at < now() - INTERVAL '48 hours'
         LIMIT p_batch_size - v_total FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     RETURN v_total + v_rows;

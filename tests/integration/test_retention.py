@@ -284,6 +284,23 @@ def test_logs_go_but_for_running_rows_the_latest_run_of_a_job_and_snoozes_that_s
     assert set(column(connection, "SELECT reason FROM alert_snooze")) == {"of what is open", "lately"}
 
 
+@pytest.mark.parametrize("days", [1, 3000])
+def test_what_is_noted_of_changed_timings_goes_after_two_days(
+    database: Database, connection: psycopg.Connection, days: int
+) -> None:
+    """By the server's clock: whoever reads timings goes by it, whatever moment retention looks back from."""
+    for number, age in enumerate((47, 49, 500)):
+        connection.execute(
+            "INSERT INTO performance_metrics_changes (transaction_id, hour, change, noted_at) "
+            "VALUES (%s, now(), 'added', now() - %s * INTERVAL '1 hour')",
+            (number, age),
+        )
+    policy = Policy(logs_days=days)
+    assert apply_retention(database, policy, as_of=AS_OF, dry_run=True).rows == {"logs": 2}
+    assert apply_retention(database, policy, as_of=AS_OF).rows == {"logs": 2}
+    assert column(connection, "SELECT transaction_id FROM performance_metrics_changes") == [0]
+
+
 def fill_everything(connection: psycopg.Connection) -> None:
     add_metrics(connection, "commit", *(n / 2 for n in range(200)))
     add_findings(connection, add_run(connection, "monitor_performance", 50), 50)
