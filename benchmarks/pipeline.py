@@ -4,6 +4,7 @@ Every contender runs in a fresh process, all in turns, several times:
 
 - analyze: the pipeline (connectorx, Polars, DuckDB), with the results written back
 - analyze, nothing new: the same with a store that holds all the rows from an earlier run
+- analyze, the plan's findings: the same for every operation by name, which is asked of the plan's detectors alone
 - SQL functions: the plpgsql functions for all 33 operations, one connection
 - pandas: pandas + SQLAlchemy + SciPy (pandas_baseline.py); it writes nothing back
 - COPY, psycopg and COPY, psql: the floor; the bare ``COPY (SELECT ...) TO STDOUT (FORMAT binary)`` of the rows that
@@ -39,13 +40,14 @@ from pggit_analytics.postgres.connection import Database
 if TYPE_CHECKING:
     from pggit_analytics.config import StoreSettings
 
-ANALYZE, STORED, SQL, PANDAS = "analyze", "analyze, nothing new", "SQL functions", "pandas"
+ANALYZE, STORED, PLAN = "analyze", "analyze, nothing new", "analyze, the plan's findings"
+SQL, PANDAS = "SQL functions", "pandas"
 COPY_PSYCOPG, COPY_PSQL = "COPY, psycopg", "COPY, psql"
 
 #: rows -> (database, repetitions unless given)
 ROWS = {100_000: ("100k", 5), 1_000_000: ("1M", 5), 10_000_000: ("10M", 2), 100_000_000: ("100M", 1)}
 
-#: part of analyze -> the functions of pggit_analytics.pipeline that do it
+#: part of analyze -> the functions of pggit_analytics.pipeline that do it; levels are followed beside the others
 PARTS = {
     "extract": ("read_metrics",),
     "other tables": ("extract_baselines", "extract_operation_types", "extract_limits", "extract_trace_parents"),
@@ -61,9 +63,6 @@ PARTS = {
     "incidents": ("engine_incidents",),
     "write back": ("write_back", "extract_incident_inputs", "write_incidents"),
 }
-#: the parts that neither the SQL functions nor pandas have
-ENGINE_PARTS = ("follow levels", "incidents")
-
 #: what a run may take of the time of the bare COPY, and how many times as long pandas takes at least
 TARGET_COPY, TARGET_PANDAS = 1.3, 10.0
 
@@ -129,7 +128,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _contenders() -> list[str]:
-    every = (COPY_PSYCOPG, COPY_PSQL, ANALYZE, STORED, SQL, PANDAS)
+    every = (COPY_PSYCOPG, COPY_PSQL, ANALYZE, STORED, PLAN, SQL, PANDAS)
     return [name for name in every if name != COPY_PSQL or server_program("psql")]
 
 
@@ -143,7 +142,7 @@ def extraction_statement() -> str:
 
 def measured(name: str, database: Database, statement: str) -> Run:
     """Run a contender in a process of its own."""
-    if name in (ANALYZE, STORED):
+    if name in (ANALYZE, STORED, PLAN):
         with database.connect() as connection:
             connection.execute(_EMPTY)
     if name == COPY_PSQL:
@@ -184,8 +183,15 @@ def _analyze_stored(database: Database) -> Outcome:
     return _analyze(database, StoreSettings())
 
 
-def _analyze(database: Database, store: StoreSettings | None = None) -> Outcome:
+def _analyze_plan(database: Database) -> Outcome:
+    return _analyze(database, operations=tuple(operation_names(database)))
+
+
+def _analyze(
+    database: Database, store: StoreSettings | None = None, operations: tuple[str, ...] | None = None
+) -> Outcome:
     import connectorx  # noqa: F401 - loaded with the other libraries, as every contender's are
+    import pyarrow as pa  # noqa: F401
 
     from pggit_analytics import pipeline
     from pggit_analytics.postgres.sources import native
@@ -196,9 +202,8 @@ def _analyze(database: Database, store: StoreSettings | None = None) -> Outcome:
             setattr(pipeline, name, _timed(getattr(pipeline, name), spent, part))
     target = pipeline.Target(database, database, native(database.schema), store)
     start = perf_counter()
-    result = pipeline.monitor(target, pipeline.MonitorParameters(as_of=AS_OF))
+    result = pipeline.monitor(target, pipeline.MonitorParameters(as_of=AS_OF, operations=operations))
     work_s = perf_counter() - start
-    spent["other"] = work_s - sum(spent.values())
     findings = result.findings
     answers = {
         "anomalies": {
@@ -305,6 +310,7 @@ def _copy(database: Database) -> Outcome:
 CHILDREN: dict[str, Callable[[Database], Outcome]] = {
     ANALYZE: _analyze,
     STORED: _analyze_stored,
+    PLAN: _analyze_plan,
     SQL: _sql_functions,
     PANDAS: _pandas,
     COPY_PSYCOPG: _copy,
@@ -362,7 +368,7 @@ def lines(size: str, runs: dict[str, list[Run]]) -> Iterator[Line]:
     rows, ours = SIZES[size].rows, min(runs[ANALYZE], key=lambda run: run.work_s)
     least = {name: min(run.work_s for run in of_one) for name, of_one in runs.items()}
     copies = {name: least[name] for name in (COPY_PSQL, COPY_PSYCOPG) if name in least}
-    without = ours.work_s - sum(ours.parts[part] for part in ENGINE_PARTS)
+    without = least[PLAN]
 
     def beside_copies(seconds: float) -> str:
         return "; ".join(f"{seconds / copy:.2f} x {name}" for name, copy in copies.items())

@@ -55,8 +55,9 @@ class Job:
 
 _OF_PIPELINE = """The floor has two clients: `psql` throws the rows away as they come, psycopg makes a Python object of
 each. Reading for `analyze` beats both because the server packs the rows of an operation into one and works on two
-connections. What a run takes besides reading is told below, part by part. Pandas and the SQL functions find what the
-plan asks for; following levels and incidents are work that only `analyze` does."""
+connections. What a run takes besides reading is told below, part by part; levels are followed while the other parts
+work, so their times do not add up. Pandas and the SQL functions find what the plan asks for; following levels and
+incidents are work that only `analyze` does."""
 
 _OF_STORE = """What is new is found by when timings ended, and by the hours that triggers have noted as changed or
 filled late, so no row that stays is looked at in the database. What is stored is then read from Parquet into memory,

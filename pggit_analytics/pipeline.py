@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -200,11 +201,8 @@ def monitor(
 
         inputs, found = monitored_in_shares(target, parameters, progress=progress)
     with inputs.metrics, recorded_failure(target, monitor_run(inputs, flow_run_id)):
-        if found is None:
-            progress(f"Looking for anomalies in {inputs.metrics.described}")
-            found = correlate(inputs, parameters, detect(inputs, parameters))
-        progress("Looking for what changed, and for causes in common")
-        findings = follow(inputs, parameters, found)
+        progress(f"Looking for anomalies, for what changed and for causes in common in {inputs.metrics.described}")
+        findings = find(inputs, parameters) if found is None else follow(inputs, parameters, found)
         progress("Writing the findings")
         applied = apply(target, inputs, parameters, findings, flow_run_id)
     return MonitorResult(inputs.as_of, inputs.metrics.rows, findings, applied)
@@ -242,6 +240,19 @@ def gather(
     # last, as it may leave files that only the caller closes
     metrics = read(target, start, as_of, parameters.operations)
     return Inputs(as_of, now, start, metrics, baselines, operation_types, limits, parents)
+
+
+def find(inputs: Inputs, parameters: MonitorParameters) -> Findings:
+    """Everything to be found; pure. The engine works beside the detectors, as each leaves a processor idle at times.
+
+    Rows that are read in streams are read for one after the other, so that memory stays what one of them takes.
+    """
+    if parameters.operations or isinstance(inputs.metrics.frame, pl.LazyFrame):
+        return follow(inputs, parameters, correlate(inputs, parameters, detect(inputs, parameters)))
+    with ThreadPoolExecutor(1) as beside:
+        engine = beside.submit(followed, inputs, parameters)
+        found = correlate(inputs, parameters, detect(inputs, parameters))
+        return replace(found, engine=engine.result())
 
 
 def detect(inputs: Inputs, parameters: MonitorParameters) -> Findings:
