@@ -44,6 +44,7 @@ from pggit_analytics.postgres.row_versions import (
     MOST_COMPARABLE,
     TABLE,
     Circumstances,
+    Watch,
     circumstances,
     identity,
     written_between,
@@ -183,7 +184,7 @@ class _Run:
             since,
             watch=now.watch.fingerprint,
             # transactions from this horizon on are also from an earlier one on
-            reach=max(now.watch.reach, known.reach if known is not None else 0),
+            reach=max(now.watch.reach, known.reach if known is not None and _is_steady(known, now.watch) else 0),
             written=now.watch.now,
             counted=now.watch.now if known is None or contents.are_counted else known.counted,
             boot=boot,
@@ -262,6 +263,13 @@ def _uptime() -> tuple[str, int]:
         return boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     except (OSError, AttributeError):
         return "", 0
+
+
+def _is_steady(known: Manifest, now: Watch) -> bool:
+    """Whether the server's clock was not set since, by as much as would hide what is new."""
+    boot, uptime = _uptime()
+    passed = now.now - known.written
+    return boot != "" and boot == known.boot and abs(passed - (uptime - known.uptime)) < _LATE_US // 2
 
 
 def _comparable(known: Manifest | None, now: Circumstances) -> Manifest | None:
@@ -360,24 +368,22 @@ class _Update:
             or not known.reach
             or self._since < known.since
             or not 0 <= self._now.watch.now - known.counted < _COUNT_AGAIN_US
-            or not self._is_steady(known)
+            or not _is_steady(known, self._now.watch)
         ):
             return None
         rows = self._connection.execute(
             sql.SQL(
                 "SELECT floor(extract(EPOCH FROM hour) / 3600)::BIGINT, change FROM {changes} "
-                "WHERE transaction_id >= {horizon} AND hour >= {since}"
-            ).format(changes=self._changes, horizon=known.horizon, since=_literal(_instant(known.since)))
+                "WHERE transaction_id >= {horizon} AND hour >= {since} AND hour <= {last}"
+            ).format(
+                changes=self._changes,
+                horizon=known.horizon,
+                since=_literal(_instant(known.since)),
+                last=_literal(_LAST),
+            )
         ).fetchall()
         hours = {what: frozenset(hour for hour, change in rows if change == what) for what in ("added", "removed")}
         return _Told(**hours)
-
-    def _is_steady(self, known: Manifest) -> bool:
-        """Whether the server's clock was not set since, by as much as would hide what is new."""
-        boot, uptime = _uptime()
-        is_same = boot != "" and boot == known.boot
-        passed = self._now.watch.now - known.written
-        return is_same and abs(passed - (uptime - known.uptime)) < _LATE_US // 2
 
     def _places(self, known: Manifest, added: frozenset[int]) -> sql.Composable:
         """The condition of rows that may have been written since the known horizon, by when they ended."""

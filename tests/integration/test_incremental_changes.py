@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from psycopg import conninfo
 from pggit_analytics.config import StoreSettings
 from pggit_analytics.postgres import incremental
 from pggit_analytics.postgres.connection import Database
+from pggit_analytics.postgres.store import Store
 from tests.integration.test_incremental import DAY, HOUR, NOON, execute, fill, moved
 
 NOTED = "SELECT hour, change FROM performance_metrics_changes ORDER BY 1, 2"
@@ -238,6 +240,34 @@ def test_where_the_servers_clock_may_have_been_set_the_rows_are_counted(
     fill(stored, 6, NOON - HOUR)
     assert moved(stored, store) == 6
     assert counts == [1]
+
+
+def test_after_the_servers_clock_was_set_back_what_it_showed_before_bounds_nothing(
+    stored: Database, store: StoreSettings, counts: list[int]
+) -> None:
+    (directory,) = (path for path in store.directory.iterdir() if path.is_dir())
+    with Store(store.directory, directory.name) as kept:
+        manifest = kept.load()
+        assert manifest is not None
+        day = 24 * 3_600_000_000
+        kept.commit(replace(manifest, reach=manifest.reach + day, written=manifest.written + day))
+    execute(stored, "SELECT pg_current_xact_id()")
+    now = datetime.now(UTC)
+    moved(stored, store, end=now)
+    fill(stored, 6, now - timedelta(minutes=6), now)
+    assert moved(stored, store, end=now) == 6
+    assert counts == [1]
+
+
+def test_a_timing_of_a_year_that_no_run_looks_at_is_no_obstacle(
+    stored: Database, store: StoreSettings, counts: list[int]
+) -> None:
+    execute(
+        stored,
+        "INSERT INTO performance_metrics (operation_type, duration_ms, created_at) VALUES ('far', 1, '20000-01-01 Z')",
+    )
+    execute(stored, "DELETE FROM performance_metrics WHERE operation_type = 'far'")
+    assert (moved(stored, store), counts) == (0, [])
 
 
 def test_without_a_checkpoint_that_tells_since_when_the_rows_are_counted(
