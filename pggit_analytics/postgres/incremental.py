@@ -184,7 +184,7 @@ class _Run:
             since,
             watch=now.watch.fingerprint,
             # transactions from this horizon on are also from an earlier one on
-            reach=max(now.watch.reach, known.reach if known is not None and _is_steady(known, now.watch) else 0),
+            reach=now.watch.reach or (known.reach if known is not None and _is_steady(known, now.watch) else 0),
             written=now.watch.now,
             counted=now.watch.now if known is None or contents.are_counted else known.counted,
             boot=boot,
