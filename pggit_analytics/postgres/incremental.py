@@ -185,6 +185,7 @@ class _Run:
             watch=now.watch.fingerprint,
             # transactions from this horizon on are also from an earlier one on
             reach=now.watch.reach or (known.reach if known is not None and _is_steady(known, now.watch) else 0),
+            unsettled=tuple(contents.unsettled.select(_hour_of_row().unique().sort()).to_series()),
             written=now.watch.now,
             counted=now.watch.now if known is None or contents.are_counted else known.counted,
             boot=boot,
@@ -388,7 +389,8 @@ class _Update:
     def _places(self, known: Manifest, added: frozenset[int]) -> sql.Composable:
         """The condition of rows that may have been written since the known horizon, by when they ended."""
         lately = _EPOCH + timedelta(microseconds=known.reach - _LATE_US)
-        late = frozenset(hour for hour in added if _instant(hour) < lately)
+        # the number noted is that of the outermost transaction, whose subtransactions may be of the horizon or later
+        late = frozenset(hour for hour in added.union(known.unsettled) if _instant(hour) < lately)
         recent = sql.SQL("created_at >= {}").format(_literal(lately))
         return sql.SQL("({} OR {})").format(recent, _in(late)) if late else recent
 

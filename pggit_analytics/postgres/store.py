@@ -83,6 +83,8 @@ class Manifest:
     #: `row_versions.Watch`: its fingerprint and reach, when this was the state of the source
     watch: str | None = None
     reach: int = 0
+    #: hours since 1970 in which there were rows of transactions from the horizon on
+    unsettled: tuple[int, ...] = ()
     #: when this was written and when the rows were last counted, by the server's clock, microseconds since 1970
     written: int = 0
     counted: int = 0
@@ -357,7 +359,7 @@ def _parsed(text: str) -> Manifest:
         Segment(**{**segment, "hours": {int(hour): rows for hour, rows in segment["hours"].items()}})
         for segment in body["segments"]
     )
-    return Manifest(**{**body, "segments": segments})
+    return Manifest(**{**body, "segments": segments, "unsettled": tuple(body["unsettled"])})
 
 
 def _digest_of(body: dict[str, Any]) -> str:

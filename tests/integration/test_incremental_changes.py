@@ -119,6 +119,24 @@ def test_what_is_committed_late_or_undone_is_told_as_it_ends(
     assert counts == []
 
 
+def test_rows_of_a_subtransaction_later_than_an_open_transaction_are_found_by_each_run(
+    stored: Database, store: StoreSettings, counts: list[int]
+) -> None:
+    insert = "INSERT INTO performance_metrics (operation_type, duration_ms, created_at) VALUES ('sub', 1, %s)"
+    with stored.connect() as writer, stored.connect() as other:
+        writer.execute("SELECT pg_current_xact_id()")
+        other.execute("SELECT pg_current_xact_id()")
+        writer.execute("SAVEPOINT later")
+        writer.execute(insert, (NOON - 2 * DAY,))
+        writer.commit()
+        assert moved(stored, store) == 1
+        fill(stored, 10, NOON - HOUR)
+        assert moved(stored, store) == 1 + 10
+    assert moved(stored, store) == 1 + 10
+    assert moved(stored, store) == 0
+    assert counts == []
+
+
 def test_a_session_that_replicates_is_noted_as_any(stored: Database, store: StoreSettings, counts: list[int]) -> None:
     with stored.connect() as connection:
         connection.execute("SET session_replication_role TO replica")
