@@ -9,7 +9,8 @@ DECLARE
     v_namespace CONSTANT OID := (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = v_schema);
     -- pggit_reader sees findings and timings, but no address, routing, setting or message body.
     v_read      CONSTANT TEXT[] := ARRAY[
-        'performance_operation_types', 'performance_metrics', 'performance_metrics_changes', 'merge_relationships', 'performance_baselines',
+        'performance_operation_types', 'performance_metrics', 'performance_metrics_changes', 'merge_relationships',
+        'performance_baselines',
         'performance_baseline_history', 'baseline_recalc_execution', 'performance_alerts', 'alert_snooze',
         'alert_blackouts', 'alert_notification_log', 'analysis_runs', 'performance_anomalies',
         'performance_degradations', 'performance_correlations', 'scheduled_jobs', 'job_runs', 'active_scheduler',

@@ -1,5 +1,5 @@
--- performance_metrics_note_delete: after each DELETE of performance_metrics, once a statement, the hours it changed are noted.
--- ALWAYS: also in a session that replicates or restores.
+-- performance_metrics_note_delete: after each DELETE of performance_metrics, once a statement, the hours it changed are
+-- noted. ALWAYS: also in a session that replicates or restores.
 CREATE OR REPLACE TRIGGER performance_metrics_note_delete
 AFTER DELETE ON performance_metrics
 REFERENCING OLD TABLE AS old_metrics

@@ -1,5 +1,5 @@
--- performance_metrics_note_update: after each UPDATE of performance_metrics, once a statement, the hours it changed are noted.
--- ALWAYS: also in a session that replicates or restores.
+-- performance_metrics_note_update: after each UPDATE of performance_metrics, once a statement, the hours it changed are
+-- noted. ALWAYS: also in a session that replicates or restores.
 CREATE OR REPLACE TRIGGER performance_metrics_note_update
 AFTER UPDATE ON performance_metrics
 REFERENCING OLD TABLE AS old_metrics NEW TABLE AS new_metrics
