@@ -21,8 +21,8 @@ Flags = NDArray[np.bool_]
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 #: bits of the largest numbers that NumPy sorts by their digits, in linear time
 _DIGIT = 16
-#: calls of one operation that follow each other, on average, for them to be moved together; rows that show it
-_LONG_RUN, _HEAD = 64, 65_536
+#: equal values that follow each other, on average, for them to be looked at together; rows that show it
+LONG_RUN, _HEAD = 64, 65_536
 
 
 class Room(Protocol):
@@ -74,11 +74,7 @@ def ordered_calls(metrics: pl.DataFrame | pl.LazyFrame, room: Room | None = None
     if not _is_ordered(columns[0], first):
         # where they are still the frame's own, they are not to be changed
         columns = [np.require(column, requirements="W") for column in columns]
-        for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
-            # small enough for the processor's cache, where gathering is fast
-            within = _order(columns[0][start:end])
-            for column in columns:
-                column[start:end] = column[start:end][within]
+        _sort_by_time(columns, first)
     at, duration_us, metric_id = columns
     return Calls(names, first, at, duration_us, metric_id, None)
 
@@ -101,16 +97,21 @@ def joined_runs(rows: pl.LazyFrame) -> pl.DataFrame:
 
 def _moves(operations: pl.Series, instants: pl.Series) -> list[tuple[int, int]] | None:
     """First row and length of each run in the order wanted; None where the rows had better stay where they are."""
-    head = operations.head(_HEAD)
-    if head.rle().len() * _LONG_RUN > head.len():
+    if not comes_in_long_runs(operations):
         return None
     lengths, names = operations.rle().struct.unnest().get_columns()
-    if lengths.len() * _LONG_RUN > operations.len():
+    if lengths.len() * LONG_RUN > operations.len():
         return None
     first = lengths.cum_sum() - lengths
     runs = pl.DataFrame({"name": names, "at": instants.gather(first), "first": first, "length": lengths})
     moved = runs.sort("name", "at", "first")
     return None if moved["first"].equals(first) else list(moved.select("first", "length").iter_rows())
+
+
+def comes_in_long_runs(values: pl.Series) -> bool:
+    """Whether equal values follow each other many at a time, as the first ones show: else all runs are dear to find."""
+    head = values.head(_HEAD)
+    return head.rle().len() * LONG_RUN <= head.len()
 
 
 def _moved(column: pl.Series, moves: list[tuple[int, int]]) -> pl.Series:
@@ -140,19 +141,15 @@ def _ordered_in(room: Room, metrics: pl.LazyFrame) -> Calls:
                 column[free[place] : free[place] + taken.size] = value[taken]
             free[place] += taken.size
         room.let_go()
-    for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
-        order = _order(at[start:end])
-        for column in columns:
-            column[start:end] = column[start:end][order]
-        room.let_go()
+    _sort_by_time(columns, first, room)
     return Calls(tuple(names.to_list()), first, at, duration_us, metric_id, room)
 
 
 def _by_operation(operations: pl.Series) -> tuple[tuple[str, ...], Ints, Ints | None]:
     """The names, ascending; the first call of each, with the number of calls; the order to put them in, if any."""
-    lengths, values = operations.rle().struct.unnest().get_columns()
-    if values.is_sorted() and values.is_unique().all():
-        return tuple(values.to_list()), firsts(lengths.to_numpy()), None
+    if operations.is_sorted():
+        lengths, names_in_order = operations.rle().struct.unnest().get_columns()
+        return tuple(names_in_order.to_list()), firsts(lengths.to_numpy()), None
     names, code = _coded(operations)
     return names, firsts(np.bincount(code, minlength=len(names))), np.argsort(code, kind="stable")
 
@@ -172,6 +169,19 @@ def _coded(operations: pl.Series) -> tuple[tuple[str, ...], NDArray[np.unsignedi
     place = np.zeros(int(present.max(initial=-1)) + 1, dtype=np.min_scalar_type(names.len()))
     place[present] = names.rank("ordinal").to_numpy() - 1
     return tuple(names.sort().to_list()), place[code]
+
+
+def _sort_by_time(columns: Sequence[Ints], first: Ints, room: Room | None = None) -> None:
+    """Put the calls of each operation in the order of the first column, one operation after the other.
+
+    One's calls are few enough for the processor's cache, where gathering is fast.
+    """
+    for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True):
+        order = _order(columns[0][start:end])
+        for column in columns:
+            column[start:end] = column[start:end][order]
+        if room is not None:
+            room.let_go()
 
 
 def _is_ordered(at: Ints, first: Ints) -> bool:

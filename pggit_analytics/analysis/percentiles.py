@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
+from pggit_analytics.analysis.order_statistics import quantile
+from pggit_analytics.analysis.ordered_calls import LONG_RUN, comes_in_long_runs
+
 #: buckets are as wide as 4 / 64 of the fourth root of a value: less than 1 % of it from 1 ms on
 _BUCKETS = 64.0
-#: rows of one group that follow each other, on average, for them to be looked at where they are
-_LONG_RUN = 64
 
 
 def percentile(values: pl.Expr, p: float) -> pl.Expr:
@@ -57,9 +57,10 @@ def percentiles_of_groups(
     """
     if in_memory:
         held = rows.select(*keys, "duration_us").collect()
-        edges = pl.concat([held[key].rle().struct.field("len").cum_sum() for key in keys]).unique().sort()
-        if edges.len() * _LONG_RUN <= held.height:
-            return _percentiles_of_runs(held, [0, *edges], keys, wanted)
+        if all(comes_in_long_runs(held[key]) for key in keys):
+            edges = pl.concat([held[key].rle().struct.field("len").cum_sum() for key in keys]).unique().sort()
+            if edges.len() * LONG_RUN <= held.height:
+                return _percentiles_of_runs(held, [0, *edges], keys, wanted)
         exact = (percentile(pl.col("duration_us"), p).alias(name) for name, p in wanted.items())
         return held.lazy().group_by(keys).agg(pl.len().cast(pl.Int64).alias("n"), *exact).collect()
     # roots are rounded correctly, so a larger value is never in a lower bucket
@@ -116,12 +117,9 @@ def _percentiles_of_runs(
     found: dict[str, list[float]] = {name: [] for name in wanted}
     for runs in groups["_run"]:
         values = np.concatenate([durations[edges[run] : edges[run + 1]] for run in runs])
-        places = {name: (values.size - 1.0) * p for name, p in wanted.items()}
-        values.partition(list({whole(place) for place in places.values() for whole in (math.floor, math.ceil)}))
         counts.append(values.size)
-        for name, place in places.items():
-            low, high = float(values[math.floor(place)]), float(values[math.ceil(place)])
-            found[name].append(low + (high - low) * (place - math.floor(place)))
+        for name, p in wanted.items():
+            found[name].append(quantile(values, p))
     return groups.select(keys).with_columns(
         pl.Series("n", counts, dtype=pl.Int64),
         *(pl.Series(name, values, dtype=pl.Float64) for name, values in found.items()),

@@ -24,7 +24,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from pggit_analytics.analysis.ordered_calls import joined_runs
+from pggit_analytics.analysis.ordered_calls import instant, joined_runs
 from pggit_analytics.config import StoreSettings
 from pggit_analytics.frames import INSTANT, METRICS
 from pggit_analytics.postgres.connection import Database
@@ -388,7 +388,7 @@ class _Update:
 
     def _places(self, known: Manifest, added: frozenset[int]) -> sql.Composable:
         """The condition of rows that may have been written since the known horizon, by when they ended."""
-        lately = _EPOCH + timedelta(microseconds=known.reach - _LATE_US)
+        lately = instant(known.reach - _LATE_US)
         # the number noted is that of the outermost transaction, whose subtransactions may be of the horizon or later
         late = frozenset(hour for hour in added.union(known.unsettled) if _instant(hour) < lately)
         recent = sql.SQL("created_at >= {}").format(_literal(lately))

@@ -8,8 +8,8 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,19 @@ def fill(database: Database, count: int, start: datetime = NOON - 7 * DAY, end: 
 def execute(database: Database, statement: str, *values: object) -> None:
     with database.connect() as connection:
         connection.execute(statement.encode(), values)
+
+
+@contextmanager
+def reading_role(database: Database) -> Iterator[Database]:
+    """The database as a role sees it that may read timings and nothing else."""
+    execute(database, "CREATE ROLE incremental_reader LOGIN")
+    try:
+        execute(database, "GRANT USAGE ON SCHEMA pggit TO incremental_reader")
+        execute(database, "GRANT SELECT ON performance_metrics TO incremental_reader")
+        yield Database(conninfo.make_conninfo(database.conninfo, user="incremental_reader"))
+    finally:
+        execute(database, "DROP OWNED BY incremental_reader")
+        execute(database, "DROP ROLE incremental_reader")
 
 
 def files(store: StoreSettings) -> list[Path]:
@@ -320,18 +333,11 @@ def test_rows_that_a_policy_chooses_are_read_as_a_whole(
     execute(database, "CREATE POLICY chosen ON performance_metrics USING (operation_type = 'op1')")
     execute(database, "ALTER TABLE performance_metrics ENABLE ROW LEVEL SECURITY")
     execute(database, "ALTER TABLE performance_metrics FORCE ROW LEVEL SECURITY")
-    execute(database, "CREATE ROLE incremental_reader LOGIN")
-    try:
-        execute(database, "GRANT USAGE ON SCHEMA pggit TO incremental_reader")
-        execute(database, "GRANT SELECT ON performance_metrics TO incremental_reader")
-        reader = Database(conninfo.make_conninfo(database.conninfo, user="incremental_reader"))
+    with reading_role(database) as reader:
         assert len(in_table(reader, NOON - 7 * DAY, NOON)) == 33
         assert whole(reader, store, caplog) == [
             "reading without the store: row security chooses the rows of performance_metrics"
         ]
-    finally:
-        execute(database, "DROP OWNED BY incremental_reader")
-        execute(database, "DROP ROLE incremental_reader")
 
 
 def test_too_much_in_open_transactions_is_read_without_the_store(

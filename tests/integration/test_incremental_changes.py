@@ -11,13 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import conninfo
 
 from pggit_analytics.config import StoreSettings
 from pggit_analytics.postgres import incremental
 from pggit_analytics.postgres.connection import Database
 from pggit_analytics.postgres.store import Store
-from tests.integration.test_incremental import DAY, HOUR, NOON, execute, fill, moved
+from tests.integration.test_incremental import DAY, HOUR, NOON, execute, fill, moved, reading_role
 
 NOTED = "SELECT hour, change FROM performance_metrics_changes ORDER BY 1, 2"
 
@@ -219,17 +218,10 @@ def test_where_logical_replication_writes_the_rows_are_counted(
 
 
 def test_whoever_may_not_read_the_log_counts(stored: Database, store: StoreSettings, counts: list[int]) -> None:
-    execute(stored, "CREATE ROLE incremental_reader LOGIN")
-    try:
-        execute(stored, "GRANT USAGE ON SCHEMA pggit TO incremental_reader")
-        execute(stored, "GRANT SELECT ON performance_metrics TO incremental_reader")
-        reader = Database(conninfo.make_conninfo(stored.conninfo, user="incremental_reader"))
+    with reading_role(stored) as reader:
         fill(stored, 6, NOON - HOUR)
         assert moved(reader, store) == 6
         assert counts == [1]
-    finally:
-        execute(stored, "DROP OWNED BY incremental_reader")
-        execute(stored, "DROP ROLE incremental_reader")
 
 
 def test_the_rows_are_counted_once_a_day_all_the_same(

@@ -80,15 +80,20 @@ GROUPED = st.lists(
 )
 
 
-@settings(**SETTINGS)
-@given(GROUPED)
-def test_in_two_readings_each_group_has_the_same_percentiles_to_the_last_bit(rows: list[tuple[str, bool, int]]) -> None:
+def check_groups(rows: list[tuple[str, bool, int]], *, in_memory: bool) -> None:
+    """Each group of name and is_new has the percentiles that Polars gives it, to the last bit."""
     frame = pl.DataFrame(rows, schema={"name": pl.String, "is_new": pl.Boolean, "duration_us": pl.Int64}, orient="row")
     wanted = {f"p{100 * p:.0f}": p for p in PROBABILITIES}
-    found = percentiles_of_groups(frame.lazy(), ["name", "is_new"], wanted, in_memory=False).sort("name", "is_new")
+    found = percentiles_of_groups(frame.lazy(), ["name", "is_new"], wanted, in_memory=in_memory).sort("name", "is_new")
     exact = (percentile(pl.col("duration_us"), p).alias(name) for name, p in wanted.items())
     expected = frame.group_by("name", "is_new").agg(pl.len().cast(pl.Int64).alias("n"), *exact).sort("name", "is_new")
     assert found.select(expected.columns).rows() == expected.rows()
+
+
+@settings(**SETTINGS)
+@given(GROUPED)
+def test_in_two_readings_each_group_has_the_same_percentiles_to_the_last_bit(rows: list[tuple[str, bool, int]]) -> None:
+    check_groups(rows, in_memory=False)
 
 
 @settings(**SETTINGS)
@@ -98,12 +103,7 @@ def test_of_groups_that_come_in_long_runs_each_has_the_same_percentiles_to_the_l
 ) -> None:
     """The values of each row of ``rows`` 64 times and more, so that the runs are looked at where they are."""
     long = [(name, is_new, duration + step) for name, is_new, duration in rows for step in range(64 * repetitions)]
-    frame = pl.DataFrame(long, schema={"name": pl.String, "is_new": pl.Boolean, "duration_us": pl.Int64}, orient="row")
-    wanted = {f"p{100 * p:.0f}": p for p in PROBABILITIES}
-    found = percentiles_of_groups(frame.lazy(), ["name", "is_new"], wanted, in_memory=True).sort("name", "is_new")
-    exact = (percentile(pl.col("duration_us"), p).alias(name) for name, p in wanted.items())
-    expected = frame.group_by("name", "is_new").agg(pl.len().cast(pl.Int64).alias("n"), *exact).sort("name", "is_new")
-    assert found.select(expected.columns).rows() == expected.rows()
+    check_groups(long, in_memory=True)
 
 
 def test_no_rows_have_no_groups_in_one_reading_or_two() -> None:
